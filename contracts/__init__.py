@@ -1,0 +1,1 @@
+"""The published language: one class per topic, the topics themselves, the HTTP bodies and the problem codes."""

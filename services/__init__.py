@@ -1,0 +1,1 @@
+"""The services: each owns its tables, they exchange facts only through topics."""

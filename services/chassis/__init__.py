@@ -1,0 +1,9 @@
+"""Chassis: what every service stands on.
+
+Owns:    outbox, outbox_shard, outbox_relay, outbox_parked, inbox, inbox_block, inbox_parked,
+         idempotency_keys, reconciler_runs, schema_migrations (in every service's database)
+Listens: nothing by itself
+Tells:   whatever its service told it
+Offers:  /healthz, /readyz, /metrics
+Heals:   outbox rotation, inbox rotation
+"""

@@ -1,0 +1,69 @@
+"""Which failures are worth a retry, and the one exception that becomes a problem answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with a request: where (a JSON pointer) and what."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(Exception):  # noqa: N818 - named like the answer it becomes (RFC 9457)
+    """A refusal that the caller must see: becomes `application/problem+json` with a stable code."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str = "",
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+
+# The whole transaction may succeed if it is simply run again.
+AGAIN = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.LockNotAvailableError,
+)
+# The server or the way to it is gone; run again once it is back. Disk full heals when space is freed.
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DiskFullError,
+    asyncpg.QueryCanceledError,
+    OSError,
+    TimeoutError,
+)
+
+
+def is_transient(error: BaseException, *, connection_closed: bool = False) -> bool:
+    """Whether running the same transaction again may succeed.
+
+    A killed connection also surfaces as asyncpg's InterfaceError or InternalClientError, which otherwise
+    mean a mistake of ours: only a closed connection makes them transient.
+    """
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return connection_closed
+    return isinstance(error, AGAIN + AWAY)
