@@ -1,0 +1,46 @@
+# What one can do here. Every target works from a fresh clone; the environment is made on the way.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := $(wildcard services contracts infra tests bench)
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+.PHONY: check
+check: $(READY) ## style, format and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: test
+test: $(READY) ## the whole suite, against a real broker and a real database
+	$(BIN)/pytest -n $(WORKERS)
+
+.PHONY: format
+format: $(READY) ## formats the code and repairs what can be repaired
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+LOCK_HEADER := \# Every package of the project and of its development tools, with hashes, for Python 3.11 on Linux.\n\
+\# Made from pyproject.toml by `make lock`; read by `make` and .ci/run. Holds no index address: pip asks its own.\n
+
+.PHONY: lock
+lock: ## pins every dependency anew from pyproject.toml
+	$(BIN)/pip-compile --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --quiet --output-file .requirements.new pyproject.toml
+	{ printf '$(LOCK_HEADER)'; cat .requirements.new; } > requirements.lock
+	rm .requirements.new

@@ -1,0 +1,1 @@
+"""The ground the services run on: broker, databases, topics, processes."""
