@@ -1,0 +1,199 @@
+"""Running both faces on their ports: in a process of its own, or beside a test in its event loop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tests.fakes.esewa.client import Simulator
+from tests.fakes.esewa.control import control_app
+from tests.fakes.esewa.gateway import EsewaFace
+from tests.fakes.esewa.journal import Journal, NoJournal
+from tests.fakes.esewa.signing import PUBLIC_TEST_KEY
+from tests.fakes.esewa.world import Profile, World
+
+BACKLOG = 2048
+# Longer than any client keeps an idle connection, so it is never the server that closes one in use.
+KEEP_ALIVE_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where to listen and whose payments to take; port 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    control_port: int = 0
+    state: Path | None = None
+    product_code: str = "EPAYTEST"
+    key: str = PUBLIC_TEST_KEY
+    profile: Profile | None = None
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to `serve_until_told`, because uvicorn ends by raising them again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(_config(app))
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class ListeningGate:
+    """Shuts and reopens the gateway face's port, which stays bound meanwhile so nobody else takes it."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self._held: socket.socket | None = None
+        self._reopening: asyncio.Task[None] | None = None
+
+    async def shut(self, seconds: float | None) -> None:
+        assert self.server is not None
+        self._forget_reopening()
+        if self._held is None:
+            listener = self.server.servers.pop()
+            host, port = listener.sockets[0].getsockname()
+            listener.close()
+            self._held = bound(host, port)
+            for connection in list(self.server.server_state.connections):
+                connection.transport.abort()
+        if seconds is not None:
+            self._reopening = asyncio.create_task(self._reopen_after(seconds))
+
+    async def reopen(self) -> None:
+        assert self.server is not None
+        self._forget_reopening()
+        if self._held is not None:
+            held, self._held = self._held, None
+            await self.server.startup(sockets=[held])
+
+    async def _reopen_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._reopening = None
+        await self.reopen()
+
+    def _forget_reopening(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None
+
+    def close(self) -> None:
+        self._forget_reopening()
+        if self._held is not None:
+            self._held.close()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that owns the port without listening yet: connections are refused."""
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((host, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    base_url: str
+    control_url: str
+    faces: tuple[Server, Server]
+
+    def stop(self) -> None:
+        for face in self.faces:
+            face.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def served(options: Options) -> AsyncIterator[Running]:
+    """Both faces, answering; on leaving they are drained and the state file is released."""
+    with contextlib.ExitStack() as cleanup:
+        journal = Journal(options.state) if options.state else NoJournal()
+        cleanup.callback(journal.close)
+        gateway_socket = cleanup.enter_context(bound(options.host, options.port))
+        control_socket = cleanup.enter_context(bound(options.host, options.control_port))
+        gate = ListeningGate()
+        cleanup.callback(gate.close)
+        face = EsewaFace(_world(options, journal))
+        gateway, control = Server(face), Server(control_app(face, gate))
+        gate.server = gateway
+        running = Running(_url(gateway_socket), _url(control_socket), (gateway, control))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(gateway.serve(sockets=[gateway_socket]))
+            tasks.create_task(control.serve(sockets=[control_socket]))
+            try:
+                await asyncio.gather(*(each.ready.wait() for each in running.faces))
+                yield running
+            finally:
+                running.stop()
+
+
+def _world(options: Options, journal: Journal) -> World:
+    world = World(journal, product_code=options.product_code, key=options.key)
+    if options.profile is not None:
+        world.configure(options.profile)
+    return world
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type] - the two libraries write the same protocol in different types
+        http="httptools",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_level="error",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()
+    return f"http://{host}:{port}"
+
+
+async def serve_until_told(options: Options) -> None:
+    """Serves until SIGTERM or SIGINT, then returns: an orderly stop is no failure."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with served(options) as running:
+        print(f"eSewa simulator: gateway {running.base_url} control {running.control_url}", flush=True)  # noqa: T201
+        await told.wait()
+
+
+@contextlib.asynccontextmanager
+async def running_simulator(
+    *,
+    state: Path | None = None,
+    product_code: str = "EPAYTEST",
+    key: str = PUBLIC_TEST_KEY,
+    profile: Profile | None = None,
+    port: int = 0,
+    control_port: int = 0,
+) -> AsyncIterator[Simulator]:
+    """A simulator in this event loop on free ports; without `state` its world ends with the block."""
+    options = Options(
+        state=state, product_code=product_code, key=key, profile=profile, port=port, control_port=control_port
+    )
+    async with served(options) as running, Simulator(running.base_url, running.control_url) as simulator:
+        yield simulator
