@@ -1,1 +1,1 @@
-"""The published language: one class per topic, the topics themselves, the HTTP bodies and the problem codes."""
+"""The published language: one class per topic, the topics, the HTTP bodies and the problem codes."""

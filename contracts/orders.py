@@ -57,7 +57,7 @@ class OrderExpired(Event):
 
 
 class OrderRevived(Event):
-    """Late money came: end hold `hold_no - 1` if it still lives and hold the lines again, at the old price."""
+    """Late money came: end hold `hold_no - 1` if it still lives, hold the lines again at the old price."""
 
     TOPIC: ClassVar = "order.revived"
 
@@ -97,7 +97,7 @@ class OrderFinalized(Event):
 
 
 class OrderCancelled(Event):
-    """Final. `finalized` false: close every hold, refund every charge, present or future. True: a bare fact."""
+    """Final. `finalized` false: close every hold, refund every charge, also future ones. True: a bare fact."""
 
     TOPIC: ClassVar = "order.cancelled"
 

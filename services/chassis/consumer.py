@@ -21,14 +21,14 @@ class Subscription(Generic[E]):
 
 
 class Consumer:
-    """What one service hears. One Kafka consumer reads all its topics; each topic is its own consumer number."""
+    """What one service hears: one Kafka consumer reads all its topics, each under its own number."""
 
     def __init__(self, service: str) -> None:
         self.service = service
         self.subscriptions: dict[str, Subscription[Any]] = {}
 
     def on(self, event: type[E]) -> Callable[[Handler[E]], Handler[E]]:
-        """Register the handler of one topic; it takes what has arrived together, in order, one is a list of one."""
+        """Register the handler of one topic; it takes what has arrived together, in order."""
 
         def register(handler: Handler[E]) -> Handler[E]:
             self.subscriptions[event.TOPIC] = Subscription(event, handler)

@@ -1,11 +1,11 @@
 """The database: one pool per process, and `Tx`, the open transaction that everything is done in."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-import asyncio
 import asyncpg
 import orjson
 
@@ -79,40 +79,61 @@ async def _keep_session(_: asyncpg.Connection) -> None:
 class Database:
     """The pool of one process, and the signal that something was told and committed."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self.pool = pool
+    def __init__(self, dsn: str, *, name: str, size: int = 10) -> None:
+        self.dsn = dsn
+        self.name = name
+        self.size = size
         self.told = asyncio.Event()
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
-    @classmethod
-    async def open(cls, dsn: str, *, name: str, size: int = 10) -> Self:
-        """Connect at most `size` connections; raises the driver's error when the server cannot be reached."""
-        pool = await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=size,
+    async def pool(self) -> asyncpg.Pool:
+        """The pool; it opens no connection by itself, so a service can start before its database."""
+        if self._pool is None:
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await self._make_pool()
+        return self._pool
+
+    async def _make_pool(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self.dsn,
+            min_size=0,
+            max_size=self.size,
             init=_prepare_connection,
             reset=_keep_session,
             command_timeout=COMMAND_S,
             max_inactive_connection_lifetime=0,
-            server_settings=SERVER_SETTINGS | {"application_name": name},
+            server_settings=SERVER_SETTINGS | {"application_name": self.name},
         )
-        return cls(pool)
 
     async def close(self) -> None:
         """Give every connection back; what still runs after 5 s is cut."""
+        if self._pool is None:
+            return
         try:
-            await asyncio.wait_for(self.pool.close(), 5)
+            await asyncio.wait_for(self._pool.close(), 5)
         except TimeoutError:
-            self.pool.terminate()
+            self._pool.terminate()
 
     @asynccontextmanager
     async def transaction(self, *, lock_timeout_ms: int | None = None) -> AsyncIterator[Tx]:
-        """One READ COMMITTED transaction; wakes the relay once what it told is committed."""
-        async with self.pool.acquire(timeout=ACQUIRE_S) as connection:
-            async with connection.transaction():
-                if lock_timeout_ms is not None:
-                    await connection.execute(f"set local lock_timeout = {int(lock_timeout_ms)}")
-                tx = Tx(connection)
-                yield tx
+        """One READ COMMITTED transaction; wakes the relay once what it told is committed.
+
+        Raises ConnectionError when the connection was lost: whether the commit happened is then unknown.
+        """
+        pool = await self.pool()
+        async with pool.acquire(timeout=ACQUIRE_S) as connection:
+            try:
+                async with connection.transaction():
+                    if lock_timeout_ms is not None:
+                        await connection.execute(f"set local lock_timeout = {int(lock_timeout_ms)}")
+                    tx = Tx(connection)
+                    yield tx
+            except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                if connection.is_closed():
+                    msg = "the database connection was lost"
+                    raise ConnectionError(msg) from error
+                raise
             if tx.told:
                 self.told.set()

@@ -58,12 +58,10 @@ AWAY = (
 )
 
 
-def is_transient(error: BaseException, *, connection_closed: bool = False) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether running the same transaction again may succeed.
 
-    A killed connection also surfaces as asyncpg's InterfaceError or InternalClientError, which otherwise
-    mean a mistake of ours: only a closed connection makes them transient.
+    A killed connection also surfaces as asyncpg's InterfaceError, which otherwise means a mistake of ours;
+    `Database.transaction` tells the two apart and raises ConnectionError for the former.
     """
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return connection_closed
     return isinstance(error, AGAIN + AWAY)

@@ -1,4 +1,4 @@
-"""Migrations: plain numbered SQL, forward only, checked by content; a service refuses a schema not its own."""
+"""Migrations: plain numbered SQL, forward only; a service refuses a schema that is not its own."""
 
 import hashlib
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def differences(expected: Sequence[Migration], applied: dict[str, str], *, compl
 async def migrate(admin_dsn: str, service: str) -> list[str]:
     """Apply what is missing, as the role that owns the tables; returns the names applied.
 
-    Safe to run by many at once and again. Raises ForeignSchemaError when an applied file was changed or is unknown.
+    Safe to run by many at once and again. Raises ForeignSchemaError when an applied file differs.
     """
     connection = await asyncpg.connect(admin_dsn)
     try:

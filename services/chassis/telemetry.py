@@ -5,7 +5,7 @@ from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACER = trace.get_tracer("kbstylish")
@@ -21,6 +21,13 @@ def current_traceparent() -> str:
     """The span that is open now, as `traceparent`; empty without one."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def traceparent_of(span: Span) -> str:
+    """This span's context as `traceparent`."""
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier, trace.set_span_in_context(span, Context()))
     return carrier.get("traceparent", "")
 
 
@@ -45,20 +52,23 @@ def creation_context(topic: str, event_id: UUID, parent: str) -> str:
         "messaging.destination.name": topic,
         "messaging.message.id": str(event_id),
     }
-    with TRACER.start_as_current_span(
+    span = TRACER.start_span(
         f"create {topic}", context_of(parent), kind=SpanKind.PRODUCER, attributes=attributes
-    ):
-        return current_traceparent()
+    )
+    span.end()
+    return traceparent_of(span)
 
 
 def links_to(traceparents: Sequence[str], limit: int = 128) -> list[Link]:
     """Links to the recorded contexts among these, at most `limit`."""
-    contexts = [trace.get_current_span(context_of(one)).get_span_context() for one in traceparents if is_sampled(one)]
+    contexts = [
+        trace.get_current_span(context_of(one)).get_span_context() for one in traceparents if is_sampled(one)
+    ]
     return [Link(context) for context in contexts[:limit] if context.is_valid]
 
 
 def start_tracing(service: str, endpoint: str | None, *, instance: str, ratio: float = 1.0) -> None:
-    """Export spans to an OTLP/HTTP collector (`<endpoint>/v1/traces`); without an endpoint nothing is recorded."""
+    """Export spans to an OTLP/HTTP collector (`<endpoint>/v1/traces`); without one nothing is recorded."""
     if not endpoint:
         return
     # Imported here because the exporter costs 20 MB and 0.2 s that an untraced process should not pay.
@@ -71,7 +81,9 @@ def start_tracing(service: str, endpoint: str | None, *, instance: str, ratio: f
     resource = Resource.create({"service.name": service, "service.instance.id": instance})
     provider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(ratio)))
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=2)
-    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=65536, max_export_batch_size=2048))
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter, max_queue_size=65536, max_export_batch_size=2048)
+    )
     trace.set_tracer_provider(provider)
 
 
