@@ -97,7 +97,7 @@ class OrderFinalized(Event):
 
 
 class OrderCancelled(Event):
-    """Final. `finalized` false: close every hold, refund every charge, also future ones. True: a bare fact."""
+    """Final. `finalized` false: close every hold and refund every charge, also later ones; true: a fact."""
 
     TOPIC: ClassVar = "order.cancelled"
 

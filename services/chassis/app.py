@@ -1,0 +1,223 @@
+"""The application: one process per service runs HTTP, consumer, relay, reconcilers and workers."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import APIRouter
+
+from services.chassis import logs, ops
+from services.chassis.consumer import Consumer
+from services.chassis.db import Database
+from services.chassis.housekeeping import HOUSEKEEPING
+from services.chassis.http import make_app
+from services.chassis.listener import Listener, Place, caught_up
+from services.chassis.migrate import ForeignSchemaError
+from services.chassis.reconciler import Reconciler, keep_running
+from services.chassis.relay import Relay
+from services.chassis.settings import OwnerSettings, ServiceSettings
+from services.chassis.supervision import keep_alive
+from services.chassis.telemetry import start_tracing, stop_tracing
+
+LOG = structlog.get_logger("app")
+DRAIN_S = 10.0
+FOREIGN_SCHEMA = 3
+CONSUMER_STUCK = 4
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What a worker may use while the process lives."""
+
+    db: Database
+    settings: Any
+    stopping: asyncio.Event
+    wake: asyncio.Event
+    """Set by whoever in this process has work for a worker (a browser return, for example)."""
+
+
+Worker = Callable[[Runtime], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service, wired: what it answers, hears, heals and works off."""
+
+    name: str
+    settings: ServiceSettings
+    router: APIRouter
+    consumer: Consumer | None = None
+    reconcilers: Sequence[Reconciler] = ()
+    workers: Sequence[Worker] = ()
+    state: dict[str, Any] = field(default_factory=dict)
+    """Further attributes of the HTTP application's state."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn exits with a signal's code; ours drains and exits 0, so the signals are handled outside."""
+
+    def capture_signals(self) -> Any:  # noqa: ANN401
+        return nullcontext()
+
+
+class Process:
+    """One running service; also used in-process by tests."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
+        self.db = self._database()
+        self.runtime = Runtime(self.db, service.settings, self.stopping, asyncio.Event()) if self.db else None
+        self.health = ops.Health()
+        self.server = _Server(self._uvicorn())
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def _database(self) -> Database | None:
+        settings = self.service.settings
+        if not isinstance(settings, OwnerSettings):
+            return None
+        return Database(settings.database_url, name=settings.instance, size=settings.pool_size)
+
+    def _uvicorn(self) -> uvicorn.Config:
+        settings = self.service.settings
+        app = make_app(
+            self.service.name,
+            routers=[self.service.router, ops.router],
+            state={"db": self.db, "settings": settings, "runtime": self.runtime, "health": self.health}
+            | self.service.state,
+        )
+        return uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="none",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=30,
+            limit_concurrency=2000,
+            server_header=False,
+        )
+
+    async def run(self) -> int:
+        """Serve until `stopping`; returns the exit code (0 after a clean drain)."""
+        serving = asyncio.create_task(self.server.serve(), name="http")
+        serving.add_done_callback(lambda _: self.stopping.set())
+        if self.db is not None and self.runtime is not None:
+            self._start_background(self.db, self.runtime)
+        await self.stopping.wait()
+        LOG.info("draining", service=self.service.name)
+        await self._drain(serving)
+        return self.exit_code
+
+    def _start_background(self, db: Database, runtime: Runtime) -> None:
+        service, settings = self.service, self.service.settings
+        place = Place(settings.kafka, settings.topic_prefix, settings.instance)
+        self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
+        self._spawn("relay", lambda: self._relay(db))
+        if service.consumer is not None:
+            consumer = service.consumer
+            self.health.consuming = lambda: False
+            self._spawn("consumer", lambda: self._listen(consumer, db, place))
+
+        async def read_to_the_end(topics: Sequence[str]) -> bool:
+            return await caught_up(place, service.name, topics)
+
+        for duty in (*service.reconcilers, *HOUSEKEEPING):
+            self._spawn(duty.name, lambda duty=duty: keep_running(duty, db, read_to_the_end, self.stopping))
+        for worker in service.workers:
+            self._spawn(worker.__name__, lambda worker=worker: worker(runtime))
+
+    def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        self.tasks.append(asyncio.create_task(keep_alive(name, task, self.stopping), name=name))
+
+    async def _relay(self, db: Database) -> None:
+        settings = self.service.settings
+        await self.health.schema_known.wait()
+        relay = Relay(
+            settings.database_url,  # type: ignore[attr-defined]
+            service=self.service.name,
+            kafka=settings.kafka,
+            topic_prefix=settings.topic_prefix,
+            instance=settings.instance,
+            told=db.told,
+        )
+        await relay.run(self.stopping)
+
+    async def _listen(self, consumer: Consumer, db: Database, place: Place) -> None:
+        await self.health.schema_known.wait()
+        listener = Listener(consumer, db, place)
+        try:
+            await listener.start()
+            self.health.consuming = lambda: listener.assigned
+            while not self.stopping.is_set():
+                if await listener.stuck():
+                    LOG.error("consumer stuck, ending the process", service=self.service.name)
+                    self.exit_code = CONSUMER_STUCK
+                    self.stopping.set()
+                await _pause(self.stopping, 1.0)
+        finally:
+            self.health.consuming = lambda: False
+            await listener.stop()
+
+    def _foreign_schema(self, error: ForeignSchemaError) -> None:
+        LOG.error("foreign schema", service=self.service.name, error=str(error))
+        sys.stderr.write(f"{error}\n")
+        self.exit_code = FOREIGN_SCHEMA
+        self.stopping.set()
+
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        """HTTP finishes, consumers commit, the relay sends what is told and hands its leases back."""
+        self.server.should_exit = True
+        await asyncio.wait([serving], timeout=DRAIN_S)
+        if self.tasks:
+            _, late = await asyncio.wait(self.tasks, timeout=DRAIN_S)
+            for task in late:
+                LOG.warning("cut", task=task.get_name())
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self.db is not None:
+            await self.db.close()
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+def main(build: Callable[[SettingsT], Service], settings: type[SettingsT]) -> None:
+    """`python -m services.<name> run`: the process, ending with 0 after SIGTERM or SIGINT."""
+    if sys.argv[1:] != ["run"]:
+        sys.exit("usage: python -m services.<name> run")
+    sys.exit(uvloop.run(_serve(build(settings()))))
+
+
+async def _serve(service: Service) -> int:
+    settings = service.settings
+    logs.start(service.name, settings.instance, settings.log_level)
+    start_tracing(
+        service.name, settings.otlp_endpoint, instance=settings.instance, ratio=settings.trace_ratio
+    )
+    process = Process(service)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, process.stopping.set)
+    try:
+        return await process.run()
+    finally:
+        stop_tracing()

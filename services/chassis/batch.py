@@ -1,0 +1,177 @@
+"""One batch of one topic: deduplicated and handled in one transaction; a failure is cut out by key."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from contracts.event import Event
+from services.chassis import inbox, parking
+from services.chassis.consumer import Subscription
+from services.chassis.db import Database, Tx
+from services.chassis.decisions import Never, NotYet, Refused, Verdicts
+from services.chassis.errors import is_transient
+from services.chassis.processing import spans_for
+from services.chassis.records import Heard, Malformed
+
+LOG = structlog.get_logger("consumer")
+PATIENCE_S = 60.0
+DURATION = Histogram(
+    "messaging_process_duration_seconds",
+    "From taking a batch to its database commit.",
+    ["topic"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+RECORDS = Counter("kb_consumer_records_total", "Records by what became of them.", ["topic", "outcome"])
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Where a batch is heard: the database, the consumer number of the topic, and who hears it."""
+
+    db: Database
+    number: int
+    subscription: Subscription[Any]
+
+
+class _WaitingKeys(Exception):  # noqa: N818 - control flow: the batch is run again without these
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+async def hear(hearing: Hearing, heard: Sequence[Heard], malformed: Sequence[Malformed]) -> None:
+    """Give these records their effect, once, or park them. Raises only when the database stays away."""
+    topic = hearing.subscription.event.TOPIC
+    with DURATION.labels(topic).time():
+        unreadable = [parking.malformed(one) for one in malformed]
+        if unreadable:
+            await _patiently(hearing, [], unreadable)
+        if heard:
+            await _cut(hearing, heard)
+    RECORDS.labels(topic, "malformed").inc(len(malformed))
+
+
+async def _cut(hearing: Hearing, heard: Sequence[Heard]) -> None:
+    """All in one transaction; when that fails, the halves of its keys, until the culprit stands alone."""
+    try:
+        await _patiently(hearing, heard, [])
+    except _WaitingKeys as waiting:
+        await _set_aside(hearing, heard, waiting.reasons)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        keys = list(dict.fromkeys(one.key for one in heard))
+        LOG.warning(
+            "batch failed", topic=hearing.subscription.event.TOPIC, keys=len(keys), error=repr(error)[:500]
+        )
+        if len(keys) == 1:
+            await _one_by_one(hearing, heard, error)
+            return
+        for half in (set(keys[: len(keys) // 2]), set(keys[len(keys) // 2 :])):
+            await _cut(hearing, [one for one in heard if one.key in half])
+
+
+async def _one_by_one(hearing: Hearing, heard: Sequence[Heard], error: Exception) -> None:
+    """The records of one key: those before the culprit take effect, it and the rest wait in order."""
+    if len(heard) == 1:
+        failed = [parking.waiting(heard[0], type(error).__name__, repr(error))]
+        LOG.error("parked", topic=heard[0].record.topic, key=heard[0].key, error=repr(error)[:500])
+        await _patiently(hearing, [], failed, claiming=heard)
+        return
+    for one in heard:
+        # The first failure blocks the key; the others then find it blocked and wait behind.
+        await _cut(hearing, [one])
+
+
+async def _set_aside(hearing: Hearing, heard: Sequence[Heard], reasons: dict[str, str]) -> None:
+    waiting = [one for one in heard if one.key in reasons]
+    parked = [parking.waiting(one, "NOT_YET", reasons[one.key]) for one in waiting]
+    await _patiently(hearing, [], parked, claiming=waiting)
+    if others := [one for one in heard if one.key not in reasons]:
+        await _cut(hearing, others)
+
+
+async def _patiently(
+    hearing: Hearing,
+    heard: Sequence[Heard],
+    parked: Sequence[parking.Parked],
+    *,
+    claiming: Sequence[Heard] = (),
+) -> None:
+    """One transaction, run again with back-off while the database is away or says "again"."""
+    until, pause = time.monotonic() + PATIENCE_S, 0.02
+    while True:
+        try:
+            async with hearing.db.transaction() as tx:
+                await _transact(tx, hearing, heard, parked, claiming)
+        except Exception as error:
+            if not is_transient(error) or time.monotonic() > until:
+                raise
+            LOG.warning("again", topic=hearing.subscription.event.TOPIC, error=repr(error)[:300])
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            pause = min(5.0, pause * 2)
+        else:
+            return
+
+
+async def _transact(
+    tx: Tx,
+    hearing: Hearing,
+    heard: Sequence[Heard],
+    parked: Sequence[parking.Parked],
+    claiming: Sequence[Heard],
+) -> None:
+    if claiming:
+        fresh = {id(one.record) for one in await inbox.claim(tx, hearing.number, claiming)}
+        parked = [one for one in parked if id(one.record) in fresh]
+    also: list[parking.Parked] = []
+    if heard:
+        also = await _take_effect(tx, hearing, heard)
+    await parking.park(tx, hearing.number, [*parked, *also])
+
+
+async def _take_effect(tx: Tx, hearing: Hearing, heard: Sequence[Heard]) -> list[parking.Parked]:
+    fresh = await inbox.claim(tx, hearing.number, heard)
+    blocked = (
+        await inbox.blocked_keys(tx, hearing.number, list({one.key for one in fresh}))
+        if fresh
+        else frozenset()
+    )
+    free = [one for one in fresh if one.key not in blocked]
+    parked = [
+        parking.waiting(one, "BEHIND", "waits behind a parked record") for one in fresh if one.key in blocked
+    ]
+    topic = hearing.subscription.event.TOPIC
+    RECORDS.labels(topic, "duplicate").inc(len(heard) - len(fresh))
+    if free:
+        with spans_for(topic, free):
+            events: list[Event] = [one.event for one in free]
+            verdicts = await hearing.subscription.handler(tx, events)
+        parked += _judge(topic, free, verdicts)
+    return parked
+
+
+def _judge(topic: str, heard: Sequence[Heard], verdicts: Verdicts[Any]) -> list[parking.Parked]:
+    """What the verdicts ask for beyond what the handler has written."""
+    parked: list[parking.Parked] = []
+    not_yet: dict[str, str] = {}
+    for one, outcome in zip(heard, verdicts.outcomes, strict=True):
+        RECORDS.labels(topic, type(outcome).__name__.lower()).inc()
+        if isinstance(outcome, NotYet):
+            not_yet.setdefault(one.key, outcome.reason)
+        elif isinstance(outcome, Never):
+            LOG.error(
+                "cannot happen", topic=topic, key=one.key, event_id=str(one.event_id), reason=outcome.reason
+            )
+            parked.append(parking.dead(one, outcome.reason))
+        elif isinstance(outcome, Refused):
+            LOG.info("refused", topic=topic, key=one.key, code=outcome.code)
+    if not_yet:
+        raise _WaitingKeys(not_yet)
+    return parked

@@ -1,0 +1,223 @@
+"""The listener: one Kafka consumer per process for all topics of its service, through FastStream."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+
+from contracts.topics import consumer_number
+from services.chassis.batch import Hearing, hear
+from services.chassis.consumer import Consumer
+from services.chassis.db import Database
+from services.chassis.records import Heard, Malformed, Record, read, record_of
+
+LOG = structlog.get_logger("listener")
+DRAIN_S = 20.0
+STOP_S = 10.0
+STUCK_S = 60.0
+
+
+class _RawCodec:
+    """Bodies stay bytes: one unreadable record must not take its batch along."""
+
+    async def encode(self, msg: Any, serializer: Any = None) -> tuple[Any, str]:  # noqa: ANN401, ARG002
+        return msg, "application/json"
+
+    async def decode(self, msg: Any) -> Any:  # noqa: ANN401
+        return msg.body
+
+    async def encode_batch(self, msgs: Sequence[Any], serializer: Any = None) -> list[tuple[Any, str]]:  # noqa: ANN401, ARG002
+        return [(one, "application/json") for one in msgs]
+
+    async def decode_batch(self, msg: Any) -> Any:  # noqa: ANN401
+        return msg.body
+
+
+def _printable(record: Any) -> Any:  # noqa: ANN401 - aiokafka's ConsumerRecord
+    if all(value is not None and value.isascii() for _, value in record.headers):
+        return record
+    headers = tuple(
+        (name, (value or b"").decode("utf-8", "replace").encode()) for name, value in record.headers
+    )
+    return dataclasses.replace(record, headers=headers)
+
+
+async def tolerant_parser(records: Sequence[Any], original: Any) -> Any:  # noqa: ANN401 - FastStream's protocol
+    """A header that is null or not UTF-8 would make FastStream skip the record without a word."""
+    return await original(tuple(_printable(record) for record in records))
+
+
+class Drain(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Holds a revocation until the batch in flight is committed; bounded: the inbox is the real fence."""
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        """Wait for the batch; aiokafka keeps heartbeating meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.idle.wait(), DRAIN_S)
+        LOG.debug("revoked", partitions=len(revoked))
+
+    def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Nothing to prepare."""
+        LOG.debug("assigned", partitions=len(assigned))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where to listen: brokers, topic prefix, this member's stable name, the largest batch."""
+
+    kafka: str
+    prefix: str
+    instance: str
+    batch_size: int = 500
+
+
+class Listener:
+    """Feeds one service's consumer; made anew for every connection, since a stopped one is spent."""
+
+    def __init__(self, consumer: Consumer, db: Database, place: Place) -> None:
+        self.consumer = consumer
+        self.db = db
+        self.place = place
+        self.drain = Drain()
+        self.group = f"{place.prefix}{consumer.service}"
+        self._progress: dict[TopicPartition, tuple[int, float]] = {}
+        self.broker = self._broker()
+        self.subscriber = self._subscribe()
+
+    def _broker(self) -> KafkaBroker:
+        return KafkaBroker(
+            self.place.kafka,
+            client_id=self.place.instance,
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            allow_auto_create_topics=False,
+            consumer_only=True,
+            graceful_timeout=5.0,
+            logger=logging.getLogger("faststream"),
+            log_level=logging.DEBUG,
+        )
+
+    def _subscribe(self) -> Any:  # noqa: ANN401 - FastStream's generic subscriber
+        subscriber = self.broker.subscriber(
+            *(f"{self.place.prefix}{topic}" for topic in self.consumer.subscriptions),
+            group_id=self.group,
+            group_instance_id=f"{self.group}.{self.place.instance}",
+            auto_offset_reset="earliest",
+            batch=True,
+            max_records=self.place.batch_size,
+            batch_timeout_ms=5,
+            fetch_max_wait_ms=500,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
+            rebalance_timeout_ms=30_000,
+            max_poll_interval_ms=300_000,
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            codec=_RawCodec(),
+            parser=tolerant_parser,
+            listener=self.drain,
+            no_reply=True,
+        )
+        return subscriber(self._on_batch)
+
+    async def _on_batch(self, body: list[bytes], msg: KafkaMessage) -> None:  # noqa: ARG002 - FastStream decodes by signature
+        self.drain.idle.clear()
+        try:
+            await self._hear_all(msg.raw_message)
+            # Inside the busy window, after the database commit; a commit that fails is only a redelivery.
+            await msg.ack()
+        finally:
+            self.drain.idle.set()
+
+    async def _hear_all(self, raws: Sequence[Any]) -> None:
+        # A transaction per topic: two topics in one could take the same rows in different orders.
+        for topic, records in self._by_topic(raws).items():
+            subscription = self.consumer.subscriptions[topic]
+            now_ms = time.time_ns() // 1_000_000
+            found = [read(record, subscription.event, now_ms) for record in records]
+            hearing = Hearing(self.db, consumer_number(self.consumer.service, topic), subscription)
+            await hear(
+                hearing,
+                [one for one in found if isinstance(one, Heard)],
+                [one for one in found if isinstance(one, Malformed)],
+            )
+
+    def _by_topic(self, raws: Sequence[Any]) -> dict[str, list[Record]]:
+        by_topic: dict[str, list[Record]] = {}
+        for raw in raws:
+            record = record_of(raw, self.place.prefix)
+            by_topic.setdefault(record.topic, []).append(record)
+        return by_topic
+
+    async def start(self) -> None:
+        """Connect and join; raises KafkaError when the broker cannot be reached."""
+        await self.broker.start()
+
+    async def stop(self) -> None:
+        """Drain and leave; bounded, because a client of a dead broker may hang."""
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(self.broker.stop(), STOP_S)
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the group has given this member partitions."""
+        client = self.subscriber.consumer
+        return bool(client is not None and client.assignment())
+
+    async def stuck(self) -> bool:
+        """Whether some partition has records to read and its position has not moved for `STUCK_S` seconds."""
+        client = self.subscriber.consumer
+        if client is None:
+            return False
+        now = time.monotonic()
+        places = [(tp, client.highwater(tp), await client.position(tp)) for tp in client.assignment()]
+        seen = self._progress
+        self._progress = {
+            tp: seen[tp] if tp in seen and seen[tp][0] == position else (position, now)
+            for tp, _, position in places
+        }
+        return any(
+            high is not None and high > position and now - self._progress[tp][1] > STUCK_S
+            for tp, high, position in places
+        )
+
+
+async def caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:
+    """Whether the service's group has committed up to the ends these topics have now, on every partition."""
+    names = [f"{place.prefix}{topic}" for topic in topics]
+    admin = AIOKafkaAdminClient(bootstrap_servers=place.kafka, client_id=f"{place.instance}.offsets")
+    await admin.start()
+    try:
+        ends = await _ends(place, await admin.describe_topics(names))
+        committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
+    finally:
+        await admin.close()
+    return all(
+        end == 0 or ((at := committed.get(tp)) is not None and at.offset >= end) for tp, end in ends.items()
+    )
+
+
+async def _ends(place: Place, described: Sequence[dict[str, Any]]) -> dict[TopicPartition, int]:
+    partitions = [
+        TopicPartition(topic["topic"], one["partition"]) for topic in described for one in topic["partitions"]
+    ]
+    client = AIOKafkaConsumer(bootstrap_servers=place.kafka, client_id=f"{place.instance}.ends")
+    await client.start()
+    try:
+        ends: dict[TopicPartition, int] = await client.end_offsets(partitions)
+    finally:
+        await client.stop()
+    return ends

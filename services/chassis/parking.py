@@ -1,0 +1,88 @@
+"""Parking: a record that fails is set aside, visibly, in the transaction that decides so; its key waits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from services.chassis.db import Tx
+from services.chassis.records import Heard, Malformed, Record
+
+PARKED = Counter("kb_parked_messages_total", "Records set aside.", ["topic", "state", "reason"])
+
+# A malformed record has no inbox row that would make it once, so its place in the topic does.
+PARK = """
+    insert into inbox_parked (consumer, topic, part, kafka_offset, key, key_seq, event_id, payload, headers,
+                              state, reason, error)
+    select $1, * from unnest($2::text[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::uuid[],
+                             $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
+    on conflict (consumer, topic, part, kafka_offset) do nothing
+"""
+
+BLOCK = """
+    insert into inbox_block (consumer, key)
+    select $1, key from unnest($2::text[]) as failing (key) order by key
+    on conflict do nothing
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """One record to set aside: `parked` waits and is retried, `dead` waits for a person and stops nobody."""
+
+    record: Record
+    state: Literal["parked", "dead"]
+    reason: str
+    error: str
+    event_id: UUID | None = None
+    sequence: int | None = None
+
+
+def malformed(one: Malformed) -> Parked:
+    """A record that cannot be read; it says nothing about its key, so the key goes on."""
+    return Parked(one.record, "dead", one.reason, one.detail)
+
+
+def dead(one: Heard, error: str) -> Parked:
+    """An event that can never take effect."""
+    return Parked(one.record, "dead", "NEVER", error, one.event_id, one.event.envelope.sequence)
+
+
+def waiting(one: Heard, reason: str, error: str) -> Parked:
+    """An event that failed, or that waits behind one of its key that did."""
+    return Parked(one.record, "parked", reason, error[:2000], one.event_id, one.event.envelope.sequence)
+
+
+async def park(tx: Tx, consumer: int, parked: Sequence[Parked]) -> None:
+    """Set these records aside and block the keys of those that are to be retried."""
+    if not parked:
+        return
+    await tx.execute(PARK, consumer, *zip(*(_row(one) for one in parked), strict=True))
+    keys = sorted({one.record.key for one in parked if one.state == "parked"})
+    if keys:
+        await tx.execute(BLOCK, consumer, keys)
+    for one in parked:
+        PARKED.labels(one.record.topic, one.state, one.reason).inc()
+
+
+def _row(one: Parked) -> tuple[object, ...]:
+    record = one.record
+    # PostgreSQL's text and jsonb cannot hold U+0000; a stranger's header or key may.
+    headers = {_storable(name): _storable(value) for name, value in record.headers.items()}
+    place = (record.topic, record.partition, record.offset, _storable(record.key))
+    return (
+        *place,
+        one.sequence,
+        one.event_id,
+        record.value,
+        headers,
+        one.state,
+        one.reason,
+        _storable(one.error),
+    )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

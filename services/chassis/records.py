@@ -1,0 +1,123 @@
+"""Records as they arrive: any bytes become an event or a named reason why not; nothing here can raise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from contracts.event import NIL, Envelope, Event
+from services.chassis.ids import DAY_MS, millis_of
+
+RING_DAYS = 38
+"""Older ids would share an inbox slot with newer ones (40 slots, 2 days of margin): they are parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record; `topic` without the installation's prefix, headers as text."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A record that could be read."""
+
+    record: Record
+    event: Event
+    event_id: UUID
+
+    @property
+    def key(self) -> str:
+        """The record's key: what waits together when one of it fails."""
+        return self.record.key
+
+    def seen_as(self, traceparent: str) -> "Heard":
+        """The same, its effects continuing the given trace context."""
+        self.event.within(replace(self.event.envelope, traceparent=traceparent))
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A record that cannot be read: a stable reason, and what exactly (never the body itself)."""
+
+    record: Record
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A record about another kind of subject: none of this service's business."""
+
+    record: Record
+
+
+def record_of(raw: Any, prefix: str) -> Record:  # noqa: ANN401 - aiokafka's ConsumerRecord, and its test doubles
+    """A Kafka client's record in our terms; bytes that are not UTF-8 are shown as they can be."""
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in raw.headers}
+    key = (raw.key or b"").decode("utf-8", "replace")
+    return Record(raw.topic.removeprefix(prefix), raw.partition, raw.offset, key, raw.value, headers)
+
+
+def read(record: Record, event_class: type[Event], now_ms: int) -> Heard | Malformed | Foreign:
+    """The event in this record, or why there is none. `now_ms`: Unix time in milliseconds."""
+    kind = record.headers.get("ce_subjectkind", event_class.SUBJECT_KIND)
+    if kind != event_class.SUBJECT_KIND:
+        return Foreign(record)
+    envelope = _read_envelope(record, event_class, now_ms)
+    if isinstance(envelope, Malformed):
+        return envelope
+    if record.value is None:
+        return Malformed(record, "NULL_VALUE", "a tombstone on a topic that has none")
+    try:
+        event = event_class.model_validate_json(record.value)
+    except ValidationError as error:
+        return Malformed(record, "INVALID_BODY", _summary(error))
+    if str(event.key) != record.key:
+        return Malformed(record, "KEY_MISMATCH", f"the body's {event_class.KEYED_BY} is not the record's key")
+    return Heard(record, event.within(envelope), envelope.id)
+
+
+def _read_envelope(record: Record, event_class: type[Event], now_ms: int) -> Envelope | Malformed:
+    headers = record.headers
+    event_id = _uuid7(headers.get("ce_id", ""))
+    if event_id is None:
+        return Malformed(record, "INVALID_ENVELOPE", "ce_id is not a UUIDv7")
+    if headers.get("ce_type") != event_class.type_name():
+        return Malformed(record, "UNKNOWN_TYPE", f"ce_type is not {event_class.type_name()}")
+    sequence = headers.get("ce_sequence", "")
+    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 20):  # noqa: PLR2004 - the header's width
+        return Malformed(record, "INVALID_ENVELOPE", "ce_sequence is not a number")
+    if not -DAY_MS <= now_ms - millis_of(event_id) <= RING_DAYS * DAY_MS:
+        return Malformed(
+            record, "OUTSIDE_RING", "ce_id is too old to know whether it was heard, or from the future"
+        )
+    correlation = _uuid(headers.get("ce_correlationid", "")) or NIL
+    return Envelope(event_id, int(sequence), correlation, headers.get("traceparent", ""))
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _uuid7(text: str) -> UUID | None:
+    value = _uuid(text)
+    return value if value is not None and value.version == 7 else None  # noqa: PLR2004 - RFC 9562
+
+
+def _summary(error: ValidationError) -> str:
+    """Where and what, without the values: they may be personal."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:5]
+    return "; ".join(f"{'/'.join(map(str, one['loc'])) or '(body)'}: {one['type']}" for one in found)
