@@ -1,0 +1,13 @@
+"""What every service that owns tables sweeps out by itself, in bounded batches."""
+
+from datetime import datetime
+
+from services.chassis import idempotency
+from services.chassis.db import Tx
+from services.chassis.reconciler import every
+
+
+@every(seconds=60)
+async def forget_old_answers(tx: Tx, now: datetime) -> int:
+    """An answer under an Idempotency-Key is kept for a day."""
+    return await idempotency.sweep(tx, now)
