@@ -1,0 +1,1 @@
+"""What inventory does, by subject: lock, decide, save, tell, each once for a whole list."""

@@ -1,0 +1,5 @@
+"""Door 2, HTTP: the catalogue and the stock."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,1 @@
+"""What inventory remembers: every SQL statement of this service, by subject."""

@@ -1,0 +1,67 @@
+"""Stock and its ledger: locked in SKU order, moved by sums, every unit that comes or goes written down."""
+
+from collections.abc import Iterable, Sequence
+
+from services.chassis.db import Tx
+from services.inventory.domain import Offer, StockMove
+
+# Locked in SKU order, so that two batches with the same SKUs wait for each other and never in a circle.
+LOCK_OFFERS = """
+    select s.sku, s.on_hand, s.reserved, v.price_paisa, p.vendor_id, d.delivery_charge_paisa, p.slug, p.title,
+           v.withdrawn_at is not null or p.withdrawn_at is not null as withdrawn
+    from stock s
+    join variants v on v.sku = s.sku
+    join products p on p.id = v.product_id
+    left join vendors d on d.id = p.vendor_id
+    where s.sku = any($1::text[])
+    order by s.sku
+    for update of s
+"""
+
+MOVE_STOCK = """
+    with locked as materialized (
+        select sku from stock where sku = any($1::text[]) order by sku for update
+    )
+    update stock
+    set on_hand = stock.on_hand + moved.on_hand,
+        reserved = stock.reserved + moved.reserved,
+        version = stock.version + 1
+    from locked
+    join unnest($1::text[], $2::bigint[], $3::bigint[]) as moved (sku, on_hand, reserved) using (sku)
+    where stock.sku = locked.sku
+"""
+
+INSERT_MOVEMENTS = """
+    insert into stock_movements (sku, kind, delta, order_id, hold_no, order_item_id)
+    select * from unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::int[], $6::uuid[])
+"""
+
+
+async def lock_offers(tx: Tx, skus: Iterable[str]) -> dict[str, Offer]:
+    """What is on sale of these SKUs, locked in SKU order; an unknown SKU is left out."""
+    rows = await tx.fetch(LOCK_OFFERS, sorted(set(skus)))
+    return {row["sku"]: Offer(*row) for row in rows}
+
+
+async def move_stock(tx: Tx, moves: Sequence[StockMove]) -> None:
+    """Apply the sum of these moves, and write down each that brings units on or off hand."""
+    if not moves:
+        return
+    sums = _sums(moves)
+    await tx.execute(MOVE_STOCK, list(sums), *map(list, zip(*sums.values(), strict=True)))
+    entries = [_entry(move) for move in moves if move.on_hand]
+    if entries:
+        await tx.execute(INSERT_MOVEMENTS, *zip(*entries, strict=True))
+
+
+def _sums(moves: Iterable[StockMove]) -> dict[str, tuple[int, int]]:
+    sums: dict[str, tuple[int, int]] = {}
+    for move in moves:
+        on_hand, reserved = sums.get(move.sku, (0, 0))
+        sums[move.sku] = (on_hand + move.on_hand, reserved + move.reserved)
+    return sums
+
+
+def _entry(move: StockMove) -> tuple[object, ...]:
+    kind = "sold" if move.on_hand < 0 else "returned"
+    return move.sku, kind, move.on_hand, move.order_id, move.hold_no, move.item_id
