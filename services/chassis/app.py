@@ -12,12 +12,13 @@ import structlog
 import uvicorn
 import uvloop
 from fastapi import APIRouter
+from starlette.middleware import Middleware
 
 from services.chassis import logs, ops
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.housekeeping import HOUSEKEEPING
-from services.chassis.http import make_app
+from services.chassis.http import ANSWER_WITHIN_S, make_app
 from services.chassis.listener import Listener, Place, caught_up
 from services.chassis.migrate import ForeignSchemaError
 from services.chassis.reconciler import Reconciler, keep_running
@@ -58,6 +59,9 @@ class Service:
     workers: Sequence[Worker] = ()
     state: dict[str, Any] = field(default_factory=dict)
     """Further attributes of the HTTP application's state."""
+    middleware: Sequence[Middleware] = ()
+    answer_within_s: float | None = ANSWER_WITHIN_S
+    """A request that takes longer is answered with 503; None for a service that holds its callers itself."""
 
 
 class _Server(uvicorn.Server):
@@ -93,6 +97,8 @@ class Process:
             routers=[self.service.router, ops.router],
             state={"db": self.db, "settings": settings, "runtime": self.runtime, "health": self.health}
             | self.service.state,
+            middleware=self.service.middleware,
+            answer_within_s=self.service.answer_within_s,
         )
         return uvicorn.Config(
             app,

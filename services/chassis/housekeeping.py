@@ -11,3 +11,6 @@ from services.chassis.reconciler import every
 async def forget_old_answers(tx: Tx, now: datetime) -> int:
     """An answer under an Idempotency-Key is kept for a day."""
     return await idempotency.sweep(tx, now)
+
+
+HOUSEKEEPING = (forget_old_answers,)

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from time import perf_counter
+from traceback import extract_tb
 from typing import Annotated, Any, Final
 
 import structlog
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import request_span
 from services.chassis.auth import TokenVerifier
@@ -32,7 +33,10 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 STRONG_TAG: Final = re.compile(r'"(\d{1,18})"')
 
-log = structlog.get_logger("http")
+QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+MOST_FRAMES: Final = 12
+
+LOG = structlog.get_logger("http")
 DURATION: Final = Histogram(
     "http_server_request_duration_seconds",
     "Time from the first byte of a request to the last of its answer",
@@ -43,15 +47,13 @@ DURATION: Final = Histogram(
 
 def make_app(
     service: str,
-    settings: ServiceSettings,
     *,
     routers: Sequence[APIRouter],
-    db: Database | None = None,
-    lifespan: Lifespan[FastAPI] | None = None,
+    state: Mapping[str, Any],
     middleware: Sequence[Middleware] = (),
     answer_within_s: float | None = ANSWER_WITHIN_S,
 ) -> FastAPI:
-    """The app of a service. `app.state.db` may be set later, before the first request needs it.
+    """The app of a service; `state` holds at least its `settings` and its `db` (None without tables).
 
     FastAPI's own telemetry is off: its span records the query string, which may hold what a person typed.
     """
@@ -59,12 +61,13 @@ def make_app(
         title=f"kb-stylish {service}",
         telemetry={"tracing": False, "metrics": False, "logs": False},
         openapi_url=None,
-        lifespan=lifespan,
         middleware=[Middleware(Front, answer_within_s=answer_within_s), Middleware(Limits), *middleware],
         redirect_slashes=False,
     )
-    app.state.service, app.state.settings, app.state.db = service, settings, db
+    settings: ServiceSettings = state["settings"]
     app.state.verifier = TokenVerifier(settings.jwks_file, issuer=settings.issuer, audience=settings.audience)
+    for name, value in state.items():
+        setattr(app.state, name, value)
     for kind in (Problem, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _refuse)
     for router in routers:
@@ -151,12 +154,19 @@ class Exchange:
         method = self.method if self.method in METHODS else "_OTHER"
         DURATION.labels(method, route, str(self.status)).observe(seconds)
         request_span.finish(span, method, route, self.status, self.cause)
-        said: dict[str, Any] = request_span.ids(span) | {"ms": round(seconds * 1000, 1)}
-        said |= {"method": method, "route": route, "status": self.status}
-        if self.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("http_request", exc_info=self.cause, **said)
+        said = {"method": method, "route": route, "status": self.status, "ms": round(seconds * 1000, 1)}
+        if self.status == HTTPStatus.INTERNAL_SERVER_ERROR and self.cause is not None:
+            LOG.error("http_request", error=repr(self.cause)[:500], stack=_stack(self.cause), **said)
+        elif route in QUIET:
+            LOG.debug("http_request", **said)
         else:
-            log.info("http_request", **said)
+            LOG.info("http_request", **said)
+
+
+def _stack(error: Exception) -> list[str]:
+    """Where it happened, innermost last; no values of variables, which may be a person's."""
+    frames = extract_tb(error.__traceback__)[-MOST_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 async def _idempotency_key(

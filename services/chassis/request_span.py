@@ -56,9 +56,3 @@ def finish(span: Span, method: str, route: str, status: int, cause: Exception | 
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         span.set_attribute("error.type", type(cause).__name__ if cause else str(status))
         span.set_status(Status(StatusCode.ERROR))
-
-
-def ids(span: Span) -> dict[str, str]:
-    """The ids under which a log line finds its trace."""
-    where = span.get_span_context()
-    return {"trace_id": trace.format_trace_id(where.trace_id), "span_id": trace.format_span_id(where.span_id)}
