@@ -36,14 +36,16 @@ def slot_of(event_id: UUID) -> int:
 
 async def claim(tx: Tx, consumer: int, heard: Sequence[Heard]) -> list[Heard]:
     """Those of these events that this consumer hears for the first time, in their order."""
-    first = {one.event_id: one for one in reversed(heard)}
+    first: dict[UUID, Heard] = {}
+    for one in heard:
+        first.setdefault(one.event_id, one)
     slots = [slot_of(event_id) for event_id in first]
     rows = await tx.fetch(CLAIM, consumer, slots, list(first))
     if rows:
         now: datetime = rows[0]["now"]
         tx.starts_at(now)
     fresh = {row["event_id"] for row in rows}
-    return [one for one in heard if one.event_id in fresh and first[one.event_id] is one]
+    return [one for event_id, one in first.items() if event_id in fresh]
 
 
 async def blocked_keys(tx: Tx, consumer: int, keys: Sequence[str]) -> frozenset[str]:

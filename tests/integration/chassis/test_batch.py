@@ -1,0 +1,157 @@
+"""A batch takes effect once; what fails is cut out by key and parked in the same transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from contracts.payments import PaymentReturned
+from contracts.topics import consumer_number
+from services.chassis.batch import Hearing, hear
+from services.chassis.consumer import Subscription
+from services.chassis.db import Database, Tx
+from services.chassis.decisions import Decision, Never, NotYet, Unchanged, Verdicts
+from services.chassis.records import Malformed, Record
+from tests.support.records import heard
+
+NUMBER = consumer_number("notifications", "payment.returned")
+EFFECTS = "create table effects (key uuid, nr int, at bigint generated always as identity)"
+INSERT = "insert into effects (key, nr) select * from unnest($1::uuid[], $2::int[])"
+
+
+def event(key: UUID, nr: int) -> PaymentReturned:
+    """An event of this key that carries its number in an id."""
+    return PaymentReturned(subject_id=key, intent_id=UUID(int=nr), attempt_id=uuid4(), provider="esewa")
+
+
+@dataclass
+class Effects:
+    """A handler that writes what it hears, and fails or decides as it is told to."""
+
+    db: Database
+    admin: asyncpg.Connection
+    broken: set[tuple[UUID, int]] = field(default_factory=set)
+    decisions: dict[tuple[UUID, int], Decision[Any]] = field(default_factory=dict)
+    calls: int = 0
+
+    async def handle(self, tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
+        self.calls += 1
+        names = [(one.subject_id, one.intent_id.int) for one in events]
+        await tx.execute(INSERT, [key for key, _ in names], [nr for _, nr in names])
+        if culprits := [name for name in names if name in self.broken]:
+            raise LookupError(f"cannot handle {culprits}")
+        return Verdicts(tuple(self.decisions.get(name, Unchanged()) for name in names))
+
+    async def hear(self, *stories: tuple[UUID, int], malformed: Sequence[Malformed] = ()) -> None:
+        records = [heard(event(key, nr), offset=place) for place, (key, nr) in enumerate(stories)]
+        await hear(Hearing(self.db, NUMBER, Subscription(PaymentReturned, self.handle)), records, malformed)
+
+    async def written(self, key: UUID) -> list[int]:
+        rows = await self.admin.fetch("select nr from effects where key = $1 order by at", key)
+        return [row["nr"] for row in rows]
+
+    async def parked(self) -> list[tuple[str, str, str]]:
+        rows = await self.admin.fetch("select key, state, reason from inbox_parked order by id")
+        return [(row["key"], row["state"], row["reason"]) for row in rows]
+
+
+@pytest.fixture
+async def effects(database: Callable[[str], Awaitable[Any]]) -> AsyncIterator[Effects]:
+    made = await database("notifications")
+    admin = await asyncpg.connect(made.admin_dsn)
+    await admin.execute(EFFECTS)
+    await admin.execute("grant select, insert on effects to kb_notifications")
+    db = Database(made.dsn, name="test")
+    yield Effects(db, admin)
+    await db.close()
+    await admin.close()
+
+
+async def test_a_batch_is_one_call_in_order(effects: Effects) -> None:
+    key = uuid4()
+    await effects.hear((key, 1), (key, 2), (key, 3))
+    assert await effects.written(key) == [1, 2, 3]
+    assert effects.calls == 1
+
+
+async def test_a_second_delivery_changes_nothing(effects: Effects) -> None:
+    key = uuid4()
+    one, two = heard(event(key, 1)), heard(event(key, 2))
+    hearing = Hearing(effects.db, NUMBER, Subscription(PaymentReturned, effects.handle))
+    await hear(hearing, [one, one], [])
+    await hear(hearing, [one, two], [])
+    assert await effects.written(key) == [1, 2]
+
+
+async def test_another_topic_of_the_service_has_its_own_inbox(effects: Effects) -> None:
+    key, one = uuid4(), heard(event(uuid4(), 1))
+    for number in (NUMBER, NUMBER + 1):
+        await hear(Hearing(effects.db, number, Subscription(PaymentReturned, effects.handle)), [one], [])
+    assert await effects.written(key) == []
+    assert await effects.written(UUID(one.key)) == [1, 1]
+
+
+@pytest.mark.parametrize("culprit", range(8))
+async def test_only_the_failing_key_waits(effects: Effects, culprit: int) -> None:
+    keys = [uuid4() for _ in range(8)]
+    effects.broken = {(keys[culprit], 2)}
+    await effects.hear(*[(key, nr) for nr in (1, 2, 3) for key in keys])
+    for key in keys:
+        assert await effects.written(key) == ([1] if key == keys[culprit] else [1, 2, 3])
+    held = str(keys[culprit])
+    assert await effects.parked() == [(held, "parked", "LookupError"), (held, "parked", "BEHIND")]
+
+
+async def test_later_records_of_a_parked_key_wait_behind_it(effects: Effects) -> None:
+    sick, well = uuid4(), uuid4()
+    effects.broken = {(sick, 1)}
+    await effects.hear((sick, 1), (well, 1))
+    effects.broken = set()
+    await hear(
+        Hearing(effects.db, NUMBER, Subscription(PaymentReturned, effects.handle)),
+        [heard(event(sick, 2), offset=10), heard(event(well, 2), offset=11)],
+        [],
+    )
+    assert await effects.written(sick) == []
+    assert await effects.written(well) == [1, 2]
+    assert [state for _, state, _ in await effects.parked()] == ["parked", "parked"]
+
+
+async def test_never_is_parked_dead_and_stops_nobody(effects: Effects) -> None:
+    key = uuid4()
+    effects.decisions[key, 1] = Never("a charge of another planet")
+    await effects.hear((key, 1), (key, 2))
+    assert await effects.written(key) == [1, 2]
+    assert await effects.parked() == [(str(key), "dead", "NEVER")]
+
+
+async def test_not_yet_undoes_its_key_and_lets_the_others_through(effects: Effects) -> None:
+    early, well = uuid4(), uuid4()
+    effects.decisions[early, 1] = NotYet("no address yet")
+    await effects.hear((early, 1), (well, 1), (early, 2))
+    assert await effects.written(early) == []
+    assert await effects.written(well) == [1]
+    assert await effects.parked() == [(str(early), "parked", "NOT_YET")] * 2
+
+
+async def test_an_unreadable_record_is_kept_once_with_its_bytes(effects: Effects) -> None:
+    record = Record("payment.returned", 3, 99, "k\x00", b"\xff\x00", {"h": "v\x00"})
+    for _ in range(2):
+        await effects.hear(malformed=[Malformed(record, "INVALID_BODY", "(body): json_invalid")])
+    row = await effects.admin.fetchrow("select * from inbox_parked")
+    assert row is not None
+    assert (row["state"], row["payload"], row["kafka_offset"]) == ("dead", b"\xff\x00", 99)
+    assert len(await effects.parked()) == 1
+
+
+async def test_two_owners_of_the_same_records_apply_each_once(effects: Effects) -> None:
+    keys = [uuid4() for _ in range(40)]
+    records = [heard(event(key, nr), offset=nr) for nr in range(5) for key in keys]
+    hearing = Hearing(effects.db, NUMBER, Subscription(PaymentReturned, effects.handle))
+    await asyncio.gather(*(hear(hearing, records[start:], []) for start in (0, 40, 80, 0)))
+    for key in keys:
+        assert sorted(await effects.written(key)) == [0, 1, 2, 3, 4]
