@@ -1,0 +1,234 @@
+"""Sending rows to Kafka: explicit partitions, our own batches, and a producer that is replaced when it fails.
+
+An idempotent aiokafka producer that failed once keeps a gap in its sequence numbers and never recovers for
+that partition, and it retries for ever while the broker is away. So a failed or late send ends the producer;
+what was in flight may still arrive, as a copy of what the next producer sends.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias
+
+import asyncpg
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+)
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from services.chassis.outbox_metrics import PRODUCER_REBUILD
+
+LOG = structlog.get_logger("relay")
+MAX_BATCH: Final = 1_048_576
+REQUEST_S: Final = 10.0
+STOP_S: Final = 1.0
+REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, PolicyViolationError)
+
+Row: TypeAlias = asyncpg.Record
+Header: TypeAlias = tuple[str, bytes]
+Sent: TypeAlias = tuple["asyncio.Future[object]", list[Row]]
+
+
+class UnavailableError(Exception):
+    """The rows could not be sent, through no fault of theirs: try again later. Some may have arrived."""
+
+
+class RefusedError(Exception):
+    """The broker will never take one of these rows; `rows` is where it was, in id order."""
+
+    def __init__(self, rows: Sequence[Row], reason: str) -> None:
+        super().__init__(reason)
+        self.rows = rows
+
+
+class Sink(Protocol):
+    """Where published rows go."""
+
+    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
+        """Return once every row is stored, in this order per topic; raises UnavailableError or RefusedError."""
+
+    async def close(self) -> None:
+        """Let go of what is in flight; bounded."""
+
+
+class KafkaSink:
+    """Rows as records of one Kafka cluster."""
+
+    def __init__(self, bootstrap: str, *, service: str, topic_prefix: str, instance: str) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = f"{service}-relay-{instance}"
+        self._prefix = topic_prefix
+        self._source: Header = ("ce_source", f"/services/{service}".encode())
+        self._producer: AIOKafkaProducer | None = None
+        self._building: asyncio.Task[AIOKafkaProducer] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
+        """Topics side by side; within a topic one batch after the other, each acknowledged before the next."""
+        producer: AIOKafkaProducer | None = None
+        try:
+            async with asyncio.timeout(within_s):
+                producer = await self._current()
+                lanes = self._lanes(rows)
+                while lanes:
+                    await self._send_first_batches(producer, lanes, part)
+                    lanes = {topic: lane for topic, lane in lanes.items() if lane}
+        except RefusedError:
+            self._discard(producer, "refused")
+            raise
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._discard(producer, type(error).__name__)
+            raise UnavailableError(f"{type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        self._discard(self._producer, None)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=2 * STOP_S)
+
+    def _lanes(self, rows: Sequence[Row]) -> dict[str, deque[Row]]:
+        lanes: dict[str, deque[Row]] = {}
+        for row in rows:
+            topic = row["topic"]
+            if topic not in lanes:
+                lanes[topic] = deque()
+            lanes[topic].append(row)
+        return lanes
+
+    async def _send_first_batches(
+        self, producer: AIOKafkaProducer, lanes: dict[str, deque[Row]], part: int
+    ) -> None:
+        """One batch of each topic, all in flight together."""
+        sent: list[Sent] = []
+        try:
+            for topic, lane in lanes.items():
+                batch, rows = self._fill(producer.create_batch(), lane)
+                future = await producer.send_batch(batch, self._prefix + topic, partition=part)
+                sent.append((future, rows))
+            await asyncio.wait([future for future, _ in sent])
+        finally:
+            for future, _ in sent:
+                future.cancel()  # of those we no longer wait for; the batch itself stays on its way
+        _raise_failure(sent)
+
+    def _fill(self, batch: BatchBuilder, lane: deque[Row]) -> tuple[BatchBuilder, list[Row]]:
+        """Take rows from the lane until the batch is full; a row that does not even fit alone is refused."""
+        rows: list[Row] = []
+        while lane and append(batch, lane[0], self._source):
+            rows.append(lane.popleft())
+        if not rows:
+            raise RefusedError([lane[0]], f"larger than a batch of {MAX_BATCH} bytes")
+        batch.close()
+        return batch, rows
+
+    async def _current(self) -> AIOKafkaProducer:
+        """The living producer, built once for everybody who waits for it."""
+        if self._producer is None:
+            if self._building is None or self._building.done():
+                self._building = asyncio.create_task(self._build())
+            return await asyncio.shield(self._building)
+        return self._producer
+
+    async def _build(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=MAX_BATCH,
+            max_request_size=4 * MAX_BATCH,
+            request_timeout_ms=int(REQUEST_S * 1000),
+            retry_backoff_ms=100,
+        )
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                await producer.start()
+        except BaseException:
+            await _end(producer)
+            raise
+        self._producer = producer
+        return producer
+
+    def _discard(self, producer: AIOKafkaProducer | None, reason: str | None) -> None:
+        """Nobody uses this producer from now on; it is stopped behind everybody's back."""
+        if producer is None or producer is not self._producer:
+            return
+        self._producer = None
+        if reason is not None:
+            PRODUCER_REBUILD.labels(reason).inc()
+            LOG.warning("replacing the producer", reason=reason)
+        closing = asyncio.create_task(_end(producer))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+def _raise_failure(sent: Sequence[Sent]) -> None:
+    """A refusal goes first: it is the one that does not heal by itself."""
+    failures = [(future.exception(), rows) for future, rows in sent]
+    for error, rows in failures:
+        if isinstance(error, REFUSED):
+            raise RefusedError(rows, f"{type(error).__name__}: {error}") from error
+    for error, _ in failures:
+        if error is not None:
+            raise error
+
+
+async def _end(producer: AIOKafkaProducer) -> None:
+    """Stop it; after a second by force, because it would flush for as long as the broker is away."""
+    try:
+        async with asyncio.timeout(STOP_S):
+            await producer.stop()
+    except TimeoutError:
+        # Its own parts, because it offers no way to give up: fail what waits, then end the task that retries.
+        producer._message_accumulator.fail_all(KafkaError("given up"))  # noqa: SLF001
+        await producer.client.close()
+        if (task := producer._sender.sender_task) is not None:  # noqa: SLF001
+            task.cancel()
+            await asyncio.wait([task], timeout=STOP_S)
+
+
+def append(batch: BatchBuilder, row: Row, source: Header) -> bool:
+    """The row as a CloudEvent in binary mode; False when the batch is full.
+
+    Everything comes from the row, so a row sent again is the same bytes.
+    """
+    created_at = row["created_at"]
+    told = batch.append(
+        timestamp=int(created_at.timestamp() * 1000),
+        key=row["key"].encode(),
+        value=row["payload"],
+        headers=headers_of(row, source),
+    )
+    return told is not None
+
+
+JSON: Final[Header] = ("content-type", b"application/json")
+SPECVERSION: Final[Header] = ("ce_specversion", b"1.0")
+
+
+def headers_of(row: Row, source: Header) -> list[Header]:
+    """The CloudEvents attributes, in one fixed order."""
+    more = orjson.loads(row["headers"])
+    headers = [
+        JSON,
+        SPECVERSION,
+        ("ce_id", row["event_id"].encode()),
+        source,
+        ("ce_type", row["event_type"].encode()),
+        ("ce_subject", row["key"].encode()),
+        ("ce_subjectkind", more["subjectkind"].encode()),
+        ("ce_time", (row["created_at"].isoformat()[:-6] + "Z").encode()),
+        ("ce_sequence", b"%020d" % row["key_seq"]),
+        ("ce_correlationid", more["correlationid"].encode()),
+    ]
+    if "causationid" in more:
+        headers.append(("ce_causationid", more["causationid"].encode()))
+    if "traceparent" in more:
+        headers.append(("traceparent", more["traceparent"].encode()))
+    return headers
