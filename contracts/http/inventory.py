@@ -97,9 +97,9 @@ class ImportStock(Ask):
 class Import(Ask):
     """`POST /v1/admin/catalogue/imports`: vendors, then products, then stock, all or nothing."""
 
-    vendors: Annotated[list[ImportVendor], Field(max_length=500)] = []
-    products: Annotated[list[ImportProduct], Field(max_length=500)] = []
-    stock: Annotated[list[ImportStock], Field(max_length=1000)] = []
+    vendors: Annotated[list[ImportVendor], Field(max_length=500, default_factory=list)]
+    products: Annotated[list[ImportProduct], Field(max_length=500, default_factory=list)]
+    stock: Annotated[list[ImportStock], Field(max_length=1000, default_factory=list)]
 
 
 class Imported(Answer):

@@ -113,6 +113,10 @@ begin
     raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
 end $$;
 
+create trigger hold_lines_rows_stay before update or delete on hold_lines
+    for each row execute function refuse_change();
+create trigger hold_lines_stay before truncate on hold_lines
+    for each statement execute function refuse_change();
 create trigger stock_movements_rows_stay before update or delete on stock_movements
     for each row execute function refuse_change();
 create trigger stock_movements_stay before truncate on stock_movements

@@ -1,5 +1,6 @@
 """A shop to test in: something on its shelves, events heard as the service hears them, and its books."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,12 @@ FILL = """
     )
     insert into stock_movements (sku, kind, delta, adjustment_id) select sku, 'opening', delta, id from why
 """
+
+WAITING = """
+    select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+"""
+
+ABOUT_TYPES = ("WITH RECURSIVE typeinfo_tree", "SELECT\n                        current_setting('jit')")
 
 # The promises STK-1 to STK-4 as queries: each must find nothing.
 BROKEN_PROMISES = {
@@ -81,6 +88,21 @@ class Shop:
         handler = consumer.subscriptions[events[0].TOPIC].handler
         async with self.db.transaction() as tx:
             return await handler(tx, events)
+
+    async def statements_of(self, *events: Event) -> int:
+        """How many statements one batch takes; not `begin`, `commit` and the driver's own about types."""
+        seen: list[str] = []
+        async with self.db.transaction() as tx:
+            handler = consumer.subscriptions[events[0].TOPIC].handler
+            with tx.connection.query_logger(lambda record: seen.append(record.query)):
+                await handler(tx, events)
+        return sum(not query.lstrip().startswith(ABOUT_TYPES) for query in seen)
+
+    async def until_somebody_waits(self) -> None:
+        """Returns when a session of this database waits for a lock; bounded."""
+        async with asyncio.timeout(10):
+            while not await self.rows(WAITING):  # noqa: ASYNC110 - the condition is another process's
+                await asyncio.sleep(0.01)
 
     async def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         async with self.db.transaction() as tx:
