@@ -196,7 +196,7 @@ class Leases:
             shard.leaving = True
 
     async def _renew(self) -> None:
-        """Save every cursor and renew every lease; shards on their way out go as soon as nothing is in flight."""
+        """Save every cursor, renew every lease; a leaving shard goes once nothing of it is in flight."""
         if not self.held:
             return
         async with self.connection() as connection:

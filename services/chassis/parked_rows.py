@@ -1,4 +1,4 @@
-"""Rows the broker refuses: put aside with everything that follows them in their (topic, key), others go on."""
+"""Rows the broker refuses: put aside with what follows them in their (topic, key); others go on."""
 
 from collections.abc import Sequence
 from typing import Final

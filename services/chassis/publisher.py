@@ -51,7 +51,7 @@ class Sink(Protocol):
     """Where published rows go."""
 
     async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
-        """Return once every row is stored, in this order per topic; raises UnavailableError or RefusedError."""
+        """Return once all rows are stored, in order per topic; raises UnavailableError or RefusedError."""
 
     async def close(self) -> None:
         """Let go of what is in flight; bounded."""
@@ -70,7 +70,7 @@ class KafkaSink:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
-        """Topics side by side; within a topic one batch after the other, each acknowledged before the next."""
+        """Topics side by side; within a topic batch after batch, each acknowledged before the next."""
         producer: AIOKafkaProducer | None = None
         try:
             async with asyncio.timeout(within_s):

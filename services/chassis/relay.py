@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.chassis import outbox_backlog
 from services.chassis import outbox_metrics as metrics
 from services.chassis.leases import Leases, Shard, Terms
 from services.chassis.parked_rows import OvertakenError, park
@@ -40,7 +41,8 @@ SESSION: Final = {
 FUTURE_CURSORS: Final = """
     select array_agg(part order by part)
     from outbox_shard
-    where greatest(pg_snapshot_xmax(snap), pg_snapshot_xmax(page_to)) > pg_snapshot_xmax(pg_current_snapshot())
+    where greatest(pg_snapshot_xmax(snap), pg_snapshot_xmax(page_to))
+          > pg_snapshot_xmax(pg_current_snapshot())
 """
 
 
@@ -143,7 +145,7 @@ class Relay:
         self.told.set()
 
     async def _publish(self, reader: asyncpg.Connection, stopping: asyncio.Event) -> None:
-        """Cycle after cycle; clears the signal before it reads, so that a commit during the read is not missed."""
+        """Cycle after cycle; the signal is cleared before the read, so no commit during it is missed."""
         pause = self.pace.busy_poll_s
         while not stopping.is_set():
             self.told.clear()
@@ -168,8 +170,16 @@ class Relay:
         await self._wait_a_little()
         return found, more
 
+    async def health(self) -> outbox_backlog.Backlog:
+        """What is unpublished and how old, as the tables say; over a connection of its own."""
+        connection = await self._connect()
+        try:
+            return await outbox_backlog.measure(connection)
+        finally:
+            await connection.close()
+
     async def _wait_a_little(self) -> None:
-        """For the sends of this cycle, so that the next read serves all shards; a straggler wakes us later."""
+        """For the sends of this cycle, so the next read serves all shards; a straggler wakes us later."""
         if not self._new:
             return
         _, late = await asyncio.wait(self._new, timeout=self.pace.straggler_s)
@@ -181,7 +191,7 @@ class Relay:
         return not shard.busy and not shard.leaving and shard.retry_at <= now < shard.deadline
 
     async def _read(self, reader: asyncpg.Connection, shards: Sequence[Shard]) -> Page:
-        """One page for shards that are level with each other, or that stand at the same place of a backlog."""
+        """One page for shards that are level with each other, or at the same place of a backlog."""
         for shard in shards:
             shard.busy = True
         try:
@@ -233,7 +243,8 @@ class Relay:
             self._back_off(shard, str(error))
         except OvertakenError:
             shard.deadline = 0.0
-        except Exception as error:  # noqa: BLE001 - a shard must come back whatever happened to it
+        except Exception as error:
+            # A shard must come back whatever happened to it.
             LOG.exception("relay failed", part=shard.part)
             self._back_off(shard, repr(error))
         else:
@@ -323,8 +334,8 @@ async def _refuse_foreign_cursors(connection: asyncpg.Connection) -> None:
     parts = await connection.fetchval(FUTURE_CURSORS)
     if parts:
         raise ForeignCursorError(
-            f"the cursors of partitions {parts} are ahead of this cluster's transactions: the database was restored"
-            " from a dump; run `outbox reset` once, with no relay running"
+            f"the cursors of partitions {parts} are ahead of this cluster's transactions: the database was"
+            " restored from a dump; run `outbox reset` once, with no relay running"
         )
 
 

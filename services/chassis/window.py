@@ -16,8 +16,8 @@ COLUMNS: Final = """
     headers::text as headers, created_at
 """
 
-# One statement is both the read and the tick: its own snapshot is the window's upper bound. The snapshot comes
-# along even when there is no row, so that an idle cursor moves too.
+# One statement is both the read and the tick: its own snapshot is the window's upper bound. The snapshot
+# comes along even when there is no row, so that an idle cursor moves too.
 READ_WINDOW: Final = f"""
     select pg_current_snapshot()::text as snap, {COLUMNS}
     from (select) as one left join (
@@ -57,7 +57,7 @@ LISTED_AT_ONCE: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A pg_snapshot: transactions below `xmin` are over, those from `xmax` on had not begun, `xip` were running."""
+    """A pg_snapshot: below `xmin` all were over, from `xmax` on none had begun, `xip` were running."""
 
     xmin: int
     xmax: int
@@ -101,7 +101,7 @@ class Page:
 
 
 async def read_level(connection: asyncpg.Connection, cursors: dict[int, Cursor], limit: int) -> Page:
-    """The rows new to these shards, of which none is catching up, in one statement whatever their cursors are.
+    """The rows new to these shards, none of which is catching up, in one statement for all their cursors.
 
     It reads from the oldest cursor; what a shard has published already is dropped here.
     """
@@ -122,7 +122,7 @@ async def read_level(connection: asyncpg.Connection, cursors: dict[int, Cursor],
 
 @dataclass(slots=True)
 class Backlog:
-    """The ids between two snapshots, listed once, read in pages: catching up costs the same however long it is."""
+    """The ids between two snapshots, listed once, read in pages that cost the same however many follow."""
 
     snap: Snapshot
     page_to: Snapshot

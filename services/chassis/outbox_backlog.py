@@ -1,0 +1,65 @@
+"""How much is told and not yet published: asked of the tables, so that a dead relay is visible too."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from services.chassis.db import Tx
+from services.chassis.outbox_metrics import DEPTH, OLDEST_AGE
+
+COUNTED: Final = 10_000
+"""Rows looked at, at most; a longer backlog is told as this number."""
+
+# Starts at the oldest cursor, which is where the index leads without looking at what is published long ago.
+UNPUBLISHED: Final = """
+    with oldest as (
+        select min(pg_snapshot_xmax(snap)::text::bigint)::text::xid8 as xmax,
+               array(select pg_snapshot_xip(snap) from outbox_shard) as xip
+        from outbox_shard
+    ), told as (
+        (select part, xid, id, created_at from outbox where xid >= (select xmax from oldest)
+         order by xid, id limit $1)
+        union all
+        select part, xid, id, created_at from outbox
+        where xid = any((select xip from oldest)::xid8[]) and xid < (select xmax from oldest)
+    )
+    select shard.part, count(told.id) as depth,
+           coalesce(extract(epoch from clock_timestamp() - min(told.created_at)), 0)::float8 as oldest_age_s
+    from outbox_shard as shard left join told on told.part = shard.part
+        and not pg_visible_in_snapshot(told.xid, shard.snap)
+        and (shard.page_to is null or told.id > shard.page_after
+             or not pg_visible_in_snapshot(told.xid, shard.page_to))
+    group by shard.part
+"""
+OWNERS: Final = """
+    select count(*) filter (where lease_until >= clock_timestamp()) as owned, count(*) as shards
+    from outbox_shard
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The state of one service's outbox; the cursors it is measured by are at most `save_s` behind."""
+
+    depth: int
+    oldest_age_s: float
+    shards: int
+    owned: int
+    """Shards that a living relay publishes."""
+
+
+async def measure(connection: Tx | asyncpg.Connection) -> Backlog:
+    """Measure, and set the gauges of each partition."""
+    rows = await connection.fetch(UNPUBLISHED, COUNTED)
+    for row in rows:
+        DEPTH.labels(row["part"]).set(row["depth"])
+        OLDEST_AGE.labels(row["part"]).set(row["oldest_age_s"])
+    owners = await connection.fetchrow(OWNERS)
+    assert owners is not None, "an aggregate always has one row"
+    return Backlog(
+        depth=sum(row["depth"] for row in rows),
+        oldest_age_s=max((row["oldest_age_s"] for row in rows), default=0.0),
+        shards=owners["shards"],
+        owned=owners["owned"],
+    )
