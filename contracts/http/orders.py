@@ -74,7 +74,7 @@ class Checkout(Answer):
     amount_paisa: int | None = None
     currency: Literal["NPR"] = "NPR"
     lines: list[CheckoutLine]
-    refusals: list[LineRefusal] = []
+    refusals: list[LineRefusal] = Field(default_factory=list)
     order_id: UUID | None = None
     order_number: str | None = None
     version: int
@@ -93,7 +93,7 @@ class OrderItem(Answer):
     delivery_paisa: int = 0
     status: ItemStatus
     version: int
-    allowed_actions: list[str] = []
+    allowed_actions: list[str] = Field(default_factory=list)
     suggested_action: str | None = None
 
 
@@ -114,7 +114,7 @@ class Order(Answer):
 
 
 class OrderSummary(Answer):
-    """One row of `GET /v1/orders`: an order, or a checkout that is still being processed (`status` absent)."""
+    """One row of `GET /v1/orders`: an order, or a checkout still being processed (without `status`)."""
 
     id: UUID
     stage: CheckoutStage

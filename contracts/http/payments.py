@@ -1,4 +1,4 @@
-"""What payments answers and is asked: the state of an intent, another attempt, the way back from a gateway."""
+"""What payments answers and is asked: an intent, another attempt, the way back from a gateway."""
 
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
@@ -26,7 +26,7 @@ class Redirect(Answer):
 
     method: Literal["GET", "POST"]
     url: str
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = Field(default_factory=dict)
 
 
 class CurrentAttempt(Answer):
