@@ -35,12 +35,10 @@ format: $(READY) ## formats the code and repairs what can be repaired
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-LOCK_HEADER := \# Every package of the project and of its development tools, with hashes, for Python 3.11 on Linux.\n\
-\# Made from pyproject.toml by `make lock`; read by `make` and .ci/run. Holds no index address: pip asks its own.\n
-
 .PHONY: lock
 lock: ## pins every dependency anew from pyproject.toml
 	$(BIN)/pip-compile --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --quiet --output-file .requirements.new pyproject.toml
-	{ printf '$(LOCK_HEADER)'; cat .requirements.new; } > requirements.lock
+	{ grep '^#' requirements.lock; cat .requirements.new; } > .requirements.whole
+	mv .requirements.whole requirements.lock
 	rm .requirements.new

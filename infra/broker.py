@@ -20,13 +20,13 @@ from aiokafka.errors import KafkaError
 
 from infra import processes
 from infra.ports import free_port
+from infra.processes import Program
 
 HERE = Path(__file__).parent / "kafka"
 CACHE = Path(__file__).parents[1] / ".cache" / "kafka"
 HEAP = ("-Xms256m", "-Xmx512m")
 # Formatting takes a second, most of it the compiler warming up for work that never comes.
 SHORT_LIVED = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-STARTS_WITHIN_S = 60.0
 STARTS = 3
 
 
@@ -74,51 +74,37 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-async def start(
-    folder: Path,
-    *,
-    port: int | None = None,
-    log: Path | None = None,
-    extra: Sequence[str] = (),
-    death_signal: signal.Signals = signal.SIGTERM,
-) -> Broker:
+async def start(folder: Path, *, extra: Sequence[str] = ()) -> Broker:
     """One node, data in `folder`, answering when this returns; `extra` are lines of server.properties.
 
-    A port lost to somebody else between choosing and listening costs another try, unless the caller chose it.
+    A port lost to somebody else between choosing and listening costs another try.
     """
-    libs = await asyncio.to_thread(fetch)
     for attempt in range(STARTS):
+        port = free_port()
+        node = await program(folder, port=port, log=folder / "kafka.log", extra=extra)
         try:
-            return await _start_once(folder, libs, port or free_port(), log, extra, death_signal)
+            return Broker(await processes.serve(node), f"127.0.0.1:{port}", node.log)
         except processes.StartFailedError:
-            if port is not None or attempt == STARTS - 1:
+            if attempt == STARTS - 1:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _start_once(
-    folder: Path, libs: Path, port: int, log: Path | None, extra: Sequence[str], death_signal: signal.Signals
-) -> Broker:
+async def program(folder: Path, *, port: int, log: Path, extra: Sequence[str] = ()) -> Program:
+    """A node ready to be run: jars there, folder formatted, settings written."""
+    libs = await asyncio.to_thread(fetch)
     folder.mkdir(parents=True, exist_ok=True)
-    log = log or folder / "kafka.log"
     properties = _write_properties(folder, port, extra)
     if not (folder / "data" / "meta.properties").exists():
         await _format(libs, properties, log)
-    process = await processes.start(
-        _java(libs, HEAP, "kafka.Kafka", str(properties)),
+    bootstrap = f"127.0.0.1:{port}"
+    return Program(
+        name="kafka",
+        command=_java(libs, HEAP, "kafka.Kafka", str(properties)),
         log=log,
+        answers=lambda: answers(bootstrap),
         env=_environment(),
-        death_signal=death_signal,
     )
-    broker = Broker(process, f"127.0.0.1:{port}", log)
-    try:
-        await processes.wait_until(
-            lambda: answers(broker.bootstrap), process, log=log, within_s=STARTS_WITHIN_S, name="kafka"
-        )
-    except BaseException:
-        await broker.stop(signal.SIGKILL)
-        raise
-    return broker
 
 
 def _write_properties(folder: Path, port: int, extra: Sequence[str]) -> Path:
@@ -139,9 +125,10 @@ def _write_properties(folder: Path, port: int, extra: Sequence[str]) -> Path:
 async def _format(libs: Path, properties: Path, log: Path) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
-    process = await processes.start(_java(libs, SHORT_LIVED, *tool), log=log, env=_environment())
-    if await process.wait() != 0:
-        raise processes.StartFailedError(f"kafka could not format its folder\n{processes.tail(log)}")
+    command = _java(libs, SHORT_LIVED, *tool)
+    await processes.run(
+        Program("kafka format", command, log, answers=processes.never_asked, env=_environment())
+    )
 
 
 def _java(libs: Path, options: Sequence[str], *arguments: str) -> list[str]:

@@ -1,24 +1,27 @@
 """PostgreSQL as a local process: found, initialised once, own folder, free port, never as root."""
 
 import asyncio
+import hashlib
 import os
 import pwd
 import shutil
 import signal
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from stat import S_IXOTH, S_IXUSR
 from typing import Literal
 
 import asyncpg
 
 from infra import processes
 from infra.ports import free_port
+from infra.processes import Program
 
 OLDEST = 15
 SYSTEM = Path("/usr/lib/postgresql")
-STARTS_WITHIN_S = 60.0
 STARTS = 3
 MAX_CONNECTIONS = 300  # eight services with two replicas, their relays, and the tests beside them
 
@@ -56,58 +59,67 @@ async def start(
     folder: Path,
     *,
     password: str,
-    port: int | None = None,
-    log: Path | None = None,
     auth: Auth = "scram-sha-256",
     fsync: bool = True,
     extra: Sequence[str] = (),
 ) -> Postgres:
     """One server with its data in `folder`, answering when this returns; `extra` are `name=value` settings.
 
-    The superuser is `postgres`. A port lost to somebody else costs another try, unless the caller chose it.
+    The superuser is `postgres`. A port lost to somebody else before we listen costs another try.
     """
     for attempt in range(STARTS):
+        port = free_port()
+        server = await program(
+            folder,
+            password=password,
+            port=port,
+            log=folder / "postgres.log",
+            auth=auth,
+            fsync=fsync,
+            extra=extra,
+        )
         try:
-            return await _start_once(
-                folder,
-                password,
-                port or free_port(),
-                log or folder / "postgres.log",
-                auth,
-                fsync=fsync,
-                extra=extra,
-            )
+            return Postgres(await processes.serve(server), admin_dsn(port, password), server.log)
         except processes.StartFailedError:
-            if port is not None or attempt == STARTS - 1:
+            if attempt == STARTS - 1:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _start_once(
-    folder: Path, password: str, port: int, log: Path, auth: Auth, *, fsync: bool, extra: Sequence[str]
-) -> Postgres:
-    user, data, programs = _unprivileged(), folder / "data", binaries()
-    _prepare(folder, user)
-    if not (data / "PG_VERSION").exists():
+def admin_dsn(port: int, password: str) -> str:
+    return f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+
+
+async def program(
+    folder: Path,
+    *,
+    password: str,
+    port: int,
+    log: Path,
+    auth: Auth = "scram-sha-256",
+    fsync: bool = True,
+    extra: Sequence[str] = (),
+) -> Program:
+    """A server ready to be run: binaries found, data folder initialised."""
+    user, programs = _unprivileged(), binaries()
+    if user is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder, programs = _reachable(folder, user), _reachable_programs(programs, user)
+    if not (folder / "data" / "PG_VERSION").exists():
         await _initialise(programs, folder, password, auth, user, log, fsync=fsync)
-    command = [
-        str(programs / "postgres"),
-        "-D",
-        str(data),
-        *_settings(programs, port, fsync=fsync, extra=extra),
-    ]
-    process = await processes.start(
-        command, log=log, env=_environment(), cwd=folder, user=user, death_signal=signal.SIGINT
+    settings = _settings(programs, port, fsync=fsync, extra=extra)
+    return Program(
+        name="postgres",
+        command=[str(programs / "postgres"), "-D", str(folder / "data"), *settings],
+        log=log,
+        answers=lambda: answers(admin_dsn(port, password)),
+        env=_environment(),
+        cwd=folder,
+        user=user,
+        death_signal=signal.SIGINT,  # a fast shutdown, also when we are killed
+        stop_signal=signal.SIGINT,
     )
-    server = Postgres(process, f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres", log)
-    try:
-        await processes.wait_until(
-            lambda: answers(server.admin_dsn), process, log=log, within_s=STARTS_WITHIN_S, name="postgres"
-        )
-    except BaseException:
-        await server.stop()
-        raise
-    return server
 
 
 def _unprivileged() -> str | None:
@@ -118,10 +130,45 @@ def _unprivileged() -> str | None:
     return "postgres" if "postgres" in names else "nobody"
 
 
-def _prepare(folder: Path, user: str | None) -> None:
+def _reachable(folder: Path, user: str) -> Path:
+    """The folder, given to the user; or one outside, where the way to it is closed (as in root's home)."""
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    if user is not None:
-        shutil.chown(folder, user)
+    if not _can_enter(folder.resolve().parent, pwd.getpwnam(user).pw_uid):
+        folder = _outside(folder) / "postgres"
+        if is_new:  # what stands there belongs to a folder of the same name that was removed
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    shutil.chown(folder, user)
+    return folder
+
+
+def _reachable_programs(programs: Path, user: str) -> Path:
+    """The binaries, or a copy of them and their libraries where the user can execute it."""
+    if _can_enter(programs.resolve(), pwd.getpwnam(user).pw_uid):
+        return programs
+    copy = _outside(programs) / "pginstall"
+    if not (copy / "bin" / "postgres").exists():
+        shutil.copytree(programs.parent, copy, symlinks=True, dirs_exist_ok=True)
+    return copy / "bin"
+
+
+def _can_enter(folder: Path, uid: int) -> bool:
+    """Whether every folder on the way down lets that user pass."""
+    return all(
+        stat.st_mode & S_IXOTH or (stat.st_uid == uid and stat.st_mode & S_IXUSR)
+        for stat in (place.stat() for place in (folder, *folder.parents))
+    )
+
+
+def _outside(inside: Path) -> Path:
+    """A folder of root's in the system's temporary one, the same for the same path inside."""
+    name = hashlib.sha256(str(inside.resolve()).encode()).hexdigest()[:12]
+    place = Path(tempfile.gettempdir()) / f"kb-outside-{name}"
+    place.mkdir(mode=0o711, exist_ok=True)
+    if place.stat().st_uid != 0:
+        raise processes.StartFailedError(f"{place} belongs to somebody else")
+    return place
 
 
 async def _initialise(
@@ -139,11 +186,13 @@ async def _initialise(
     text = ["--encoding=UTF8", "--locale=C"]
     sync = [] if fsync else ["--no-sync"]
     command = [str(programs / "initdb"), f"--pgdata={unfinished}", *options, *text, *sync]
-    process = await processes.start(command, log=log, env=_environment(), cwd=folder, user=user)
-    code = await process.wait()
-    secret.unlink()
-    if code != 0:
-        raise processes.StartFailedError(f"postgres could not initialise its folder\n{processes.tail(log)}")
+    initdb = Program(
+        "initdb", command, log, answers=processes.never_asked, env=_environment(), cwd=folder, user=user
+    )
+    try:
+        await processes.run(initdb)
+    finally:
+        secret.unlink()
     unfinished.rename(folder / "data")
 
 

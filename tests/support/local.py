@@ -16,5 +16,5 @@ async def start_postgres(folder: Path) -> tuple[str, Callable[[], Awaitable[None
 
 
 async def start_kafka(folder: Path) -> tuple[str, Callable[[], Awaitable[None]]]:
-    node = await broker.start(folder / "kafka", extra=KAFKA_SETTINGS, death_signal=signal.SIGKILL)
+    node = await broker.start(folder / "kafka", extra=KAFKA_SETTINGS)
     return node.bootstrap, lambda: node.stop(signal.SIGKILL)  # its data is thrown away

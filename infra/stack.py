@@ -1,0 +1,183 @@
+"""Brings the whole system up as local processes, keeps it running, and takes it down without a trace."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from infra import keys
+from infra.databases import SERVICES as OWNERS
+from infra.parts import AUDIENCE, ISSUER, ROOT, Part, Plan, present_services, table
+from infra.progress import plain
+from infra.supervisor import Report, State, Supervised
+
+RUN = ROOT / ".run"
+READY_WITHIN_S = 60.0
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another process holds this stack; two would share one data folder."""
+
+
+class Stack:
+    """`async with Stack(folder) as stack:` everything answers inside, and nothing is left outside.
+
+    `services` are those that shall run (all by default); `replicas` says how many of one (1 where it says
+    nothing); `env` is set for every service; `report` is told each change of state.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        services: Sequence[str] | None = None,
+        replicas: Mapping[str, int] | None = None,
+        env: Mapping[str, str] | None = None,
+        report: Report = plain,
+    ) -> None:
+        self.folder = folder.resolve()
+        self._services = present_services() if services is None else list(services)
+        self._replicas, self._env = dict(replicas or {}), dict(env or {})
+        self._report = report
+        self._supervised: dict[str, Supervised] = {}
+        self._after = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as undo:
+            undo.enter_context(_alone(self.folder))
+            self.keys = keys.ensure(self.folder / "secrets")
+            self._plan = Plan(self.folder, self.keys, self._services, self._replicas, self._env)
+            undo.callback((self.folder / "stack.json").unlink, missing_ok=True)
+            undo.push_async_callback(self._end)
+            await self._begin(table(self._plan))
+            self._after = undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._after.aclose()
+
+    @property
+    def names(self) -> list[str]:
+        """The parts that run as processes."""
+        return list(self._supervised)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where everything answers: URLs, the broker's bootstrap address, the superuser's DSN."""
+        plan = self._plan
+        return {
+            **{service: plan.url(f"{service}-0") for service in plan.services},
+            **{name: plan.url(name) for service in plan.services for name in plan.names(service)},
+            "esewa": plan.url("esewa"),
+            "esewa-control": plan.url("esewa-control"),
+            "kafka": plan.kafka,
+            "postgres": plan.admin_dsn,
+        }
+
+    def process(self, name: str) -> asyncio.subprocess.Process:
+        """The running process of a part; a service's name alone means its first replica."""
+        return self._named(name).process
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would; the supervision starts it again."""
+        self._named(name).kill()
+
+    async def wait_ready(self, name: str, within_s: float = READY_WITHIN_S) -> None:
+        """Returns when it answers again; raises TimeoutError otherwise."""
+        await self._named(name).wait_ready(within_s)
+
+    def _named(self, name: str) -> Supervised:
+        return self._supervised.get(name) or self._supervised[f"{name}-0"]
+
+    async def _begin(self, parts: list[Part]) -> None:
+        """All parts at once, each after those it needs; the first that fails ends the attempt."""
+        done = {part.name: asyncio.Event() for part in parts}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in parts:
+                    self._told(part.name, State.WAITING, "")
+                    group.create_task(self._begin_part(part, done))
+        except* Exception as failures:  # noqa: BLE001 - the first reason is the one to read
+            raise failures.exceptions[0] from None
+
+    async def _begin_part(self, part: Part, done: Mapping[str, asyncio.Event]) -> None:
+        for needed in part.after:
+            await done[needed].wait()
+        self._told(part.name, State.STARTING, "")
+        program = await part.begin()
+        if program is None:
+            self._told(part.name, State.DONE, "")
+        else:
+            supervised = self._supervised[part.name] = Supervised(program, self._told)
+            await supervised.begin()
+        done[part.name].set()
+
+    async def _end(self) -> None:
+        """Services first, all at once; then what they stand on."""
+        ground = {"kafka", "postgres"}
+        services = [part for name, part in self._supervised.items() if name not in ground]
+        await asyncio.gather(*(part.end() for part in services))
+        await asyncio.gather(*(self._supervised[name].end() for name in ground & self._supervised.keys()))
+
+    def _told(self, name: str, state: State, detail: str) -> None:
+        self._report(name, state, detail)
+        if state in (State.READY, State.DONE):
+            self._remember()
+
+    def _remember(self) -> None:
+        """Writes where everything is, for `kb` and for people; readable by its owner only."""
+        target = self.folder / "stack.json"
+        unfinished = target.with_suffix(".unfinished")
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(self._description(), file, indent=2)
+        unfinished.rename(target)
+
+    def _description(self) -> dict[str, Any]:
+        plan = self._plan
+        return {
+            "pid": os.getpid(),
+            "addresses": self.addresses,
+            "databases": {service: plan.database_url(service) for service in OWNERS},
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "issuer_key": str(self.keys.issuer_pem),
+            "jwks": str(self.keys.jwks),
+            "processes": {name: part.process.pid for name, part in self._supervised.items() if part.started},
+        }
+
+
+def describe(instance: str = "dev") -> dict[str, Any]:
+    """What the running stack of that name wrote down; raises FileNotFoundError when none runs."""
+    description: dict[str, Any] = json.loads((RUN / instance / "stack.json").read_text())
+    return description
+
+
+@asynccontextmanager
+async def ended_by_sigterm() -> AsyncIterator[None]:
+    """SIGTERM cancels this task, as Ctrl-C does, so what is open inside is closed in order."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(f"a stack already runs in {folder}") from None
+        yield
