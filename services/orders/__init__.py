@@ -1,0 +1,1 @@
+"""Orders: from a cart to a delivered parcel."""
