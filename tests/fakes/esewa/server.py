@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from tests.fakes.esewa.client import Simulator
 from tests.fakes.esewa.control import control_app
@@ -19,6 +21,7 @@ from tests.fakes.esewa.signing import PUBLIC_TEST_KEY
 from tests.fakes.esewa.world import Profile, World
 
 BACKLOG = 2048
+GRACE_S = 1.0
 # Longer than any client keeps an idle connection, so it is never the server that closes one in use.
 KEEP_ALIVE_S = 120
 
@@ -36,49 +39,73 @@ class Options:
     profile: Profile | None = None
 
 
-class Server(uvicorn.Server):
-    """Leaves signals to `serve_until_told`, because uvicorn ends by raising them again."""
+class Face:
+    """An application on a listening socket, by uvicorn's protocol without its `Server`.
+
+    That one ends by raising the signal that stopped it, polls ten times a second whether to end,
+    and cannot stop listening for a while.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(_config(app))
-        self.ready = asyncio.Event()
+        self._config = _config(app)
+        self._config.load()
+        self._state = ServerState()
+        self._listener: asyncio.Server | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
+    async def listen(self, on: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._connection, sock=on, backlog=BACKLOG)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
+    def _connection(self) -> HttpToolsProtocol:
+        return HttpToolsProtocol(config=self._config, server_state=self._state, app_state={})
+
+    def stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def drop_connections(self) -> None:
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+    async def close(self) -> None:
+        """Answers what is being answered, then ends; what takes longer than the grace is cut off."""
+        self.stop_listening()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            _, stuck = await asyncio.wait(set(self._state.tasks), timeout=GRACE_S)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+        self.drop_connections()
 
 
 class ListeningGate:
-    """Shuts and reopens the gateway face's port, which stays bound meanwhile so nobody else takes it."""
+    """Shuts and reopens the gateway's port, which stays bound meanwhile so nobody else takes it."""
 
-    def __init__(self) -> None:
-        self.server: Server | None = None
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.face: Face | None = None
+        self._address = address
         self._held: socket.socket | None = None
         self._reopening: asyncio.Task[None] | None = None
 
     async def shut(self, seconds: float | None) -> None:
-        assert self.server is not None
+        assert self.face is not None
         self._forget_reopening()
         if self._held is None:
-            listener = self.server.servers.pop()
-            host, port = listener.sockets[0].getsockname()
-            listener.close()
-            self._held = bound(host, port)
-            for connection in list(self.server.server_state.connections):
-                connection.transport.abort()
+            self.face.stop_listening()
+            self._held = bound(*self._address)
+            self.face.drop_connections()
         if seconds is not None:
             self._reopening = asyncio.create_task(self._reopen_after(seconds))
 
     async def reopen(self) -> None:
-        assert self.server is not None
+        assert self.face is not None
         self._forget_reopening()
         if self._held is not None:
             held, self._held = self._held, None
-            await self.server.startup(sockets=[held])
+            await self.face.listen(held)
 
     async def _reopen_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -113,35 +140,25 @@ def bound(host: str, port: int) -> socket.socket:
 class Running:
     base_url: str
     control_url: str
-    faces: tuple[Server, Server]
-
-    def stop(self) -> None:
-        for face in self.faces:
-            face.should_exit = True
 
 
 @contextlib.asynccontextmanager
 async def served(options: Options) -> AsyncIterator[Running]:
     """Both faces, answering; on leaving they are drained and the state file is released."""
-    with contextlib.ExitStack() as cleanup:
+    async with contextlib.AsyncExitStack() as cleanup:
         journal = Journal(options.state) if options.state else NoJournal()
         cleanup.callback(journal.close)
         gateway_socket = cleanup.enter_context(bound(options.host, options.port))
         control_socket = cleanup.enter_context(bound(options.host, options.control_port))
-        gate = ListeningGate()
+        gate = ListeningGate(gateway_socket.getsockname())
+        esewa = EsewaFace(_world(options, journal))
+        gate.face = gateway = Face(esewa)
+        control = Face(control_app(esewa, gate))
+        for face, listening in ((gateway, gateway_socket), (control, control_socket)):
+            await face.listen(listening)
+            cleanup.push_async_callback(face.close)
         cleanup.callback(gate.close)
-        face = EsewaFace(_world(options, journal))
-        gateway, control = Server(face), Server(control_app(face, gate))
-        gate.server = gateway
-        running = Running(_url(gateway_socket), _url(control_socket), (gateway, control))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(gateway.serve(sockets=[gateway_socket]))
-            tasks.create_task(control.serve(sockets=[control_socket]))
-            try:
-                await asyncio.gather(*(each.ready.wait() for each in running.faces))
-                yield running
-            finally:
-                running.stop()
+        yield Running(_url(gateway_socket), _url(control_socket))
 
 
 def _world(options: Options, journal: Journal) -> World:
@@ -154,15 +171,12 @@ def _world(options: Options, journal: Journal) -> World:
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
         lifespan="off",
         proxy_headers=False,
         server_header=False,
         access_log=False,
         log_level="error",
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=1,
     )
 
 

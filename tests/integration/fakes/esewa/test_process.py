@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.fakes.esewa import RefusedError, Simulator, running_simulator
+from tests.fakes.esewa.faults import Hang
 from tests.fakes.esewa.forms import a_form
 from tests.fakes.esewa.journal import StateInUseError
 
@@ -86,9 +87,15 @@ async def test_asked_to_stop_it_ends_well_even_while_a_caller_waits(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     async with process(tmp_path / "state.jsonl") as (started, simulator):
-        await simulator.pay(simulator.form_url, a_form("ref-1"), follow_return=False)
+        await simulator.faults(Hang(), op="form")
+        waiting = asyncio.create_task(simulator.submit(simulator.form_url, a_form("ref-1")))
+        async with asyncio.timeout(START_LIMIT_S):
+            while not await simulator.log():  # noqa: ASYNC110 - what we wait for is another process
+                await asyncio.sleep(0.01)
         started.send_signal(number)
         assert await started.wait() == 0
+        with pytest.raises((httpx2.TransportError, RefusedError)):
+            await waiting
 
 
 async def test_the_key_may_come_from_a_file(tmp_path: Path) -> None:
