@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from typing import Annotated, Any, Final
@@ -31,6 +31,8 @@ class Principal:
     subject: UUID
     roles: frozenset[str]
     vendor_id: UUID | None = None
+    expires_at: float = field(default=0.0, compare=False)
+    """Unix seconds; a live stream ends then."""
 
 
 class TokenVerifier:
@@ -42,7 +44,7 @@ class TokenVerifier:
         self.audience = audience
         self.keys: dict[str, jwt.PyJWK] = {}
         self.read_at_ns = 0
-        self.verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self.verified: OrderedDict[bytes, Principal] = OrderedDict()
 
     def verify(self, token: str) -> Principal:
         """The principal of a token; raises 401 `INVALID_TOKEN`, saying nothing about why.
@@ -52,19 +54,19 @@ class TokenVerifier:
         """
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         known = self.verified.get(digest)
-        if known is not None and time() < known[0]:
+        if known is not None and time() < known.expires_at:
             self.verified.move_to_end(digest)
-            return known[1]
+            return known
         try:
-            expires, principal = self._verify(token)
+            principal = self._verify(token)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
             raise _invalid_token() from None
-        self.verified[digest] = expires, principal
+        self.verified[digest] = principal
         if len(self.verified) > REMEMBERED:
             self.verified.popitem(last=False)
         return principal
 
-    def _verify(self, token: str) -> tuple[float, Principal]:
+    def _verify(self, token: str) -> Principal:
         header = jwt.get_unverified_header(token)
         if header.get("typ", "").lower() != "at+jwt":
             raise jwt.InvalidTokenError
@@ -79,7 +81,7 @@ class TokenVerifier:
         )
         if claims["exp"] - claims["iat"] > LONGEST_LIFE_S:
             raise jwt.InvalidTokenError
-        return float(claims["exp"]), _principal(claims)
+        return _principal(claims)
 
     def _key(self, kid: str) -> jwt.PyJWK:
         if kid not in self.keys:
@@ -101,7 +103,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
     vendor = claims.get("vendor_id")
     if not roles or not roles <= ROLES or ("vendor" in roles and vendor is None):
         raise ValueError
-    return Principal(_id(claims["sub"]), roles, None if vendor is None else _id(vendor))
+    vendor_id = None if vendor is None else _id(vendor)
+    return Principal(_id(claims["sub"]), roles, vendor_id, float(claims["exp"]))
 
 
 def _id(text: str) -> UUID:

@@ -101,12 +101,17 @@ class Front:
 
 
 class Exchange:
-    """One request and its answer, as far as the outermost layer cares."""
+    """One request and its answer, as far as the outermost layer cares.
+
+    What stands in `scope["answer_headers"]` when the answer begins goes out with it, refusals included.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.method = scope["method"]
         # HEAD is GET without the body; FastAPI knows only the methods a route names.
         self.scope: Scope = {**scope, "method": "GET"} if self.method == "HEAD" else scope
+        self.headers: dict[str, str] = {}
+        self.scope["answer_headers"] = self.headers
         self.respond = send
         self.status = 0
         self.started_at = perf_counter()
@@ -121,6 +126,8 @@ class Exchange:
 
     def _begin(self, message: Message) -> None:
         self.status = message["status"]
+        more = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        message["headers"] = [*message["headers"], *more]
         if self.status == HTTPStatus.METHOD_NOT_ALLOWED:
             allow = ", ".join(self._methods())
             kept = [pair for pair in message["headers"] if pair[0] != b"allow"]

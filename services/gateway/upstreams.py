@@ -1,0 +1,146 @@
+"""The services behind the gateway: one pooled HTTP client each, every wait bounded."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+from urllib.parse import urlencode
+
+import httpx2
+import orjson
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel, ValidationError
+
+from services.chassis.errors import FieldError, Problem
+from services.chassis.problems import unavailable
+from services.chassis.telemetry import TRACER, inject
+from services.gateway.settings import GatewaySettings
+
+Name: TypeAlias = Literal["orders", "inventory", "payments"]
+M = TypeVar("M", bound=BaseModel)
+
+CONNECT_S: Final = 0.5
+TOTAL_S: Final = 3.0
+TIMEOUTS: Final = httpx2.Timeout(TOTAL_S, connect=CONNECT_S, pool=1.0)
+POOL: Final = httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=20.0)
+"""An idle connection is dropped before the service (30 s) drops it."""
+REFUSED_FROM: Final = 400
+SERVER_ERROR: Final = 500
+REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
+FORWARDED: Final = ("authorization", "idempotency-key", "if-match", "if-none-match", "content-type")
+"""Only these headers go on: whatever a caller invents about who he is stays outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a service answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def refused(self) -> bool:
+        """Whether this is a problem document."""
+        return self.status >= REFUSED_FROM
+
+
+class Upstreams:
+    """The clients of all services; open while the process runs."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._urls: dict[Name, str] = {
+            "orders": settings.orders_url,
+            "inventory": settings.inventory_url,
+            "payments": settings.payments_url,
+        }
+        self._clients: dict[Name, httpx2.AsyncClient] = {}
+
+    async def open(self) -> None:
+        """Make the clients; nothing is connected yet."""
+        for name, url in self._urls.items():
+            self._clients[name] = httpx2.AsyncClient(
+                base_url=url, timeout=TIMEOUTS, limits=POOL, follow_redirects=False, trust_env=False
+            )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def call(
+        self,
+        name: Name,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        query: list[tuple[str, str]] | None = None,
+        body: bytes = b"",
+    ) -> Reply:
+        """Ask a service; raises 503 when it cannot be reached or takes longer than 3 s."""
+        if query:
+            path = f"{path}?{urlencode(query)}"
+        with TRACER.start_as_current_span(method, kind=SpanKind.CLIENT) as span:
+            request = self._clients[name].build_request(
+                method, path, headers=_forwarded(headers), content=body
+            )
+            try:
+                async with asyncio.timeout(TOTAL_S):
+                    answer = await self._send(name, request)
+            except (httpx2.TransportError, TimeoutError) as error:
+                _note(span, name, type(error).__name__)
+                raise unavailable(f"The service {name} does not answer.") from error
+            _note(span, name, answer.status_code)
+            return Reply(answer.status_code, answer.headers, answer.content)
+
+    async def _send(self, name: Name, request: httpx2.Request) -> httpx2.Response:
+        """Once more when a kept connection was dead and repeating is harmless: a service was restarted."""
+        try:
+            return await self._clients[name].send(request)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError, httpx2.ConnectError):
+            if request.method not in REPEATABLE and "idempotency-key" not in request.headers:
+                raise
+            return await self._clients[name].send(request)
+
+    async def get(self, name: Name, path: str, model: type[M], headers: Mapping[str, str]) -> M:
+        """Read one resource; raises the service's own refusal, 502 when the answer does not fit its model."""
+        return parse(await self.call(name, "GET", path, headers=headers), model)
+
+
+def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: headers[name] for name in FORWARDED if name in headers}
+    inject(kept)
+    return kept
+
+
+def _note(span: trace.Span, name: Name, outcome: object) -> None:
+    if span.is_recording():
+        span.update_name(f"call {name}")
+        key = "http.response.status_code" if isinstance(outcome, int) else "error.type"
+        span.set_attribute(key, str(outcome) if key == "error.type" else int(str(outcome)))
+
+
+def parse(reply: Reply, model: type[M]) -> M:
+    """The answer as its model; raises the refusal it is, or 502 when it is neither."""
+    if reply.refused:
+        raise refusal(reply)
+    try:
+        return model.model_validate_json(reply.body)
+    except ValidationError:
+        raise Problem(502, "UPSTREAM_INVALID") from None
+
+
+def refusal(reply: Reply) -> Problem:
+    """The problem a service answered with, to be answered again."""
+    try:
+        said: dict[str, Any] = orjson.loads(reply.body)
+        errors = [FieldError(**one) for one in said.get("errors", ())]
+        kept = ("retry-after", "www-authenticate", "etag")
+        headers = {name: reply.headers[name] for name in kept if name in reply.headers}
+        return Problem(reply.status, said["code"], said["detail"], errors=errors, headers=headers)
+    except (ValueError, KeyError, TypeError):
+        if reply.status >= SERVER_ERROR:
+            return unavailable("A service behind the gateway failed.")
+        return Problem(502, "UPSTREAM_INVALID")
