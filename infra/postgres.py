@@ -143,6 +143,13 @@ def _reachable(folder: Path, user: str) -> Path:
     return folder
 
 
+def erase(folder: Path) -> None:
+    """Removes the folder of a server that has stopped, wherever its data is."""
+    if os.geteuid() == 0:
+        shutil.rmtree(_outside(folder), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _reachable_programs(programs: Path, user: str) -> Path:
     """The binaries, or a copy of them and their libraries where the user can execute it."""
     if _can_enter(programs.resolve(), pwd.getpwnam(user).pw_uid):

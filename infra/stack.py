@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from infra import keys
+from infra import keys, postgres
 from infra.databases import SERVICES as OWNERS
 from infra.parts import AUDIENCE, ISSUER, ROOT, Part, Plan, present_services, table
 from infra.progress import plain
@@ -23,6 +24,10 @@ READY_WITHIN_S = 60.0
 
 class AlreadyRunningError(RuntimeError):
     """Another process holds this stack; two would share one data folder."""
+
+
+class NotRunningError(RuntimeError):
+    """Nobody to ask: the stack is not up, or not yet."""
 
 
 class Stack:
@@ -155,10 +160,33 @@ class Stack:
         }
 
 
-def describe(instance: str = "dev") -> dict[str, Any]:
-    """What the running stack of that name wrote down; raises FileNotFoundError when none runs."""
-    description: dict[str, Any] = json.loads((RUN / instance / "stack.json").read_text())
+def erase(folder: Path) -> None:
+    """Removes what a stopped stack left in its folder: data, logs, secrets."""
+    postgres.erase(folder.resolve() / "postgres")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe(folder: Path = RUN / "dev") -> dict[str, Any]:
+    """What the stack that runs in that folder wrote down; raises NotRunningError when none does."""
+    if not _is_held(folder / "lock"):
+        raise NotRunningError(f"no stack runs in {folder}")
+    try:
+        description: dict[str, Any] = json.loads((folder / "stack.json").read_text())
+    except FileNotFoundError:
+        raise NotRunningError(f"the stack in {folder} is only starting") from None
     return description
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds the lock; a killed one holds it no more, whatever file it left."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @asynccontextmanager
