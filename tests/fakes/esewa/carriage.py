@@ -1,6 +1,7 @@
 """Carrying an answer to the caller, honestly or through a fault of time, transport or HTTP."""
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -77,7 +78,7 @@ async def carry(
 async def _bend(line: Line, answer: Answer, fault: Carriage, chance: random.Random) -> int:
     match fault:
         case Delay():
-            await asyncio.sleep(_seconds(fault, chance))
+            await _pause(line, _seconds(fault, chance))
             await send_answer(line, answer)
         case Hang():
             await _until_the_caller_leaves(line)
@@ -133,12 +134,18 @@ async def _until_the_caller_leaves(line: Line) -> None:
         pass
 
 
+async def _pause(line: Line, seconds: float) -> None:
+    """Waits, but not longer than anybody is there to hear the answer."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_until_the_caller_leaves(line), seconds)
+
+
 async def _drip(line: Line, answer: Answer, fault: Drip) -> None:
     await _start(line, answer, len(answer.body))
     for start in range(0, len(answer.body), fault.chunk_bytes):
         chunk = answer.body[start : start + fault.chunk_bytes]
         await line.send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await asyncio.sleep(fault.pause_s)
+        await _pause(line, fault.pause_s)
     await line.send({"type": "http.response.body", "body": b""})
 
 
@@ -151,6 +158,7 @@ async def _reset_mid_body(line: Line, answer: Answer) -> None:
     connection: socket.socket = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
     transport.abort()
+    await _until_the_caller_leaves(line)
 
 
 async def _blow_up(line: Line, answer: Answer, size_bytes: int) -> None:

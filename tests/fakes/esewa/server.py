@@ -74,11 +74,11 @@ class Face:
         for connection in list(self._state.connections):
             connection.shutdown()
         if self._state.tasks:
-            _, stuck = await asyncio.wait(set(self._state.tasks), timeout=GRACE_S)
-            for task in stuck:
-                task.cancel()
-            await asyncio.gather(*stuck, return_exceptions=True)
+            await asyncio.wait(set(self._state.tasks), timeout=GRACE_S)
+        # Whoever still hangs hears the line go dead and ends by himself.
         self.drop_connections()
+        if self._state.tasks:
+            await asyncio.wait(set(self._state.tasks), timeout=GRACE_S)
 
 
 class ListeningGate:

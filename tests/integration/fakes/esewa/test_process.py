@@ -94,8 +94,10 @@ async def test_asked_to_stop_it_ends_well_even_while_a_caller_waits(
                 await asyncio.sleep(0.01)
         started.send_signal(number)
         assert await started.wait() == 0
-        with pytest.raises((httpx2.TransportError, RefusedError)):
+        with pytest.raises(httpx2.TransportError):
             await waiting
+        assert started.stderr is not None
+        assert await started.stderr.read() == b""
 
 
 async def test_the_key_may_come_from_a_file(tmp_path: Path) -> None:
