@@ -107,7 +107,7 @@ class Listener:
             allow_auto_create_topics=False,
             consumer_only=True,
             graceful_timeout=5.0,
-            logger=logging.getLogger("faststream"),
+            logger=logging.getLogger("listener.broker"),
             log_level=logging.DEBUG,
         )
 
@@ -131,7 +131,8 @@ class Listener:
             listener=self.drain,
             no_reply=True,
         )
-        return subscriber(self._on_batch)
+        subscriber(self._on_batch)
+        return subscriber
 
     async def _on_batch(self, body: list[bytes], msg: KafkaMessage) -> None:  # noqa: ARG002 - FastStream decodes by signature
         self.drain.idle.clear()

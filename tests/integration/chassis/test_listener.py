@@ -150,6 +150,15 @@ async def test_everything_read_again_changes_nothing(world: World) -> None:
     assert await world.counted() == 301
 
 
+async def test_a_member_says_when_it_has_partitions_and_that_it_is_not_stuck(world: World) -> None:
+    async with running(world) as listener:
+        await until(partial(_is_assigned, listener))
+        await send(world.kafka, world.prefix, [sent(returned(uuid4())) for _ in range(50)])
+        await until(partial(_reached, world, 50))
+        assert not await listener.stuck()
+    assert not listener.assigned
+
+
 async def test_caught_up_is_said_only_when_every_partition_is_read(world: World) -> None:
     await send(world.kafka, world.prefix, [sent(returned(uuid4())) for _ in range(50)])
     assert not await caught_up(world.place(), "notifications", ["payment.returned"])
@@ -188,6 +197,10 @@ OUT_OF_ORDER = """
 
 async def _reached(world: World, count: int) -> bool:
     return await world.counted() >= count
+
+
+async def _is_assigned(listener: Listener) -> bool:
+    return listener.assigned
 
 
 async def _forget_offsets(world: World) -> None:
