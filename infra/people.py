@@ -1,4 +1,4 @@
-"""The people of a shop as clients of the public API: customer, vendor, admin; for demo, replay, tests and load."""
+"""The people of a shop as clients of the public API: customer, vendor, admin."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,8 +77,7 @@ class Person:
         self.api = api
         self.id = subject or uuid4()
         self.vendor_id = vendor_id
-        self._token = lambda: make_token(subject=self.id, roles=[role], vendor_id=vendor_id)
-        self.token = self._token()
+        self.token = make_token(subject=self.id, roles=[role], vendor_id=vendor_id)
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> dict[str, Any]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -95,7 +94,7 @@ class Customer(Person):
         await self.call("PUT", f"/v1/cart/items/{sku}", {"quantity": quantity})
 
     async def check_out(self, *, method: str = "esewa", key: str | None = None) -> dict[str, Any]:
-        """The checkout with the redirect to pay; raises ApiError 409 with the reasons when nothing is held."""
+        """The checkout with the redirect to pay; raises ApiError 409 with the reasons if nothing is held."""
         body = {"payment_method": method, "shipping_address": dict(ADDRESS)}
         return await self.call("POST", "/v1/checkouts", body, idempotency_key=key or str(uuid4()))
 

@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -44,7 +45,7 @@ class Runtime:
     """Set by whoever in this process has work for a worker (a browser return, for example)."""
 
 
-Worker = Callable[[Runtime], Awaitable[None]]
+Worker = Callable[[Runtime], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,9 @@ class Process:
             return await caught_up(place, service.name, topics)
 
         for duty in (*service.reconcilers, *HOUSEKEEPING):
-            self._spawn(duty.name, lambda duty=duty: keep_running(duty, db, read_to_the_end, self.stopping))
+            self._spawn(duty.name, partial(keep_running, duty, db, read_to_the_end, self.stopping))
         for worker in service.workers:
-            self._spawn(worker.__name__, lambda worker=worker: worker(runtime))
+            self._spawn(worker.__name__, partial(worker, runtime))
 
     def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         self.tasks.append(asyncio.create_task(keep_alive(name, task, self.stopping), name=name))
