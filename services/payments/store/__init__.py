@@ -1,0 +1,1 @@
+"""What payments remembers: every SQL statement of this service, by subject."""
