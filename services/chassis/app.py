@@ -129,7 +129,8 @@ class Process:
 
     def _start_background(self, db: Database, runtime: Runtime) -> None:
         service, settings = self.service, self.service.settings
-        place = Place(settings.kafka, settings.topic_prefix, settings.instance)
+        batch_size = settings.batch_size if isinstance(settings, OwnerSettings) else 500
+        place = Place(settings.kafka, settings.topic_prefix, settings.instance, batch_size)
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
         self._spawn("relay", lambda: self._relay(db))
         if service.consumer is not None:
