@@ -30,6 +30,10 @@ check: $(READY) ## style, format and types
 test: $(READY) ## the whole suite, against a real broker and a real database
 	$(BIN)/pytest -n $(WORKERS)
 
+.PHONY: up
+up: ## the whole system in containers (docker compose), until Ctrl-C
+	docker compose up --build
+
 .PHONY: format
 format: $(READY) ## formats the code and repairs what can be repaired
 	$(BIN)/ruff check --fix $(SOURCES)

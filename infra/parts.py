@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SERVICES = ("orders", "inventory", "payments", "gateway")
 ISSUER = "https://dev.kbstylish.local"
 AUDIENCE = "kb-api"
-ESEWA_PRODUCT_CODE = "EPAYTEST"
+ESEWA_MERCHANT = "EPAYTEST"
 HEALTH_TIMEOUT_S = 2.0
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 
@@ -130,7 +130,7 @@ async def _esewa(plan: Plan) -> Program:
         "--port": str(plan.port("esewa")),
         "--control-port": str(plan.port("esewa-control")),
         "--state": str(plan.folder / "esewa.state"),
-        "--product-code": ESEWA_PRODUCT_CODE,
+        "--product-code": ESEWA_MERCHANT,
         "--key-file": str(plan.keys.esewa_key),
     }
     command = ["tests.fakes.esewa", *(word for pair in options.items() for word in pair)]
@@ -172,8 +172,8 @@ def _own(plan: Plan) -> dict[str, dict[str, str]]:
             "KB_DATABASE_URL": plan.database_url("payments"),
             "KB_ESEWA_FORM_URL": f"{plan.url('esewa')}/esewa/api/epay/main/v2/form",
             "KB_ESEWA_STATUS_URL": f"{plan.url('esewa')}/esewa/api/epay/transaction/status/",
-            "KB_ESEWA_PRODUCT_CODE": ESEWA_PRODUCT_CODE,
-            "KB_ESEWA_KEY_FILE": str(plan.keys.esewa_key),
+            "KB_ESEWA_MERCHANT": ESEWA_MERCHANT,
+            "KB_ESEWA_KEY": plan.keys.esewa_key.read_text(),
         },
         "gateway": {
             f"KB_{service.upper()}_URL": ",".join(plan.url(name) for name in plan.names(service))
