@@ -21,6 +21,7 @@ from services.orders.domain.checkout import (
     TimeIsUp,
     place,
 )
+from services.orders.domain.moves import Signal
 from services.orders.domain.order import (
     NEXT,
     Item,
@@ -40,7 +41,6 @@ from services.orders.domain.order import (
 )
 from services.orders.domain.stages import (
     TABLE,
-    Signal,
     accept_payment,
     accept_refund,
     accept_rejection,

@@ -250,9 +250,9 @@ class TimeIsUp:
 def place(_: Checkout | None, command: PlaceCheckout) -> Decision[Checkout]:
     """The cart's lines become a checkout, and inventory is asked to hold them."""
     if not command.lines:
-        return Refused("EMPTY_CART", "There is nothing in the cart.")
+        return Refused("CART_EMPTY", "There is nothing in the cart.")
     if len(command.lines) > MOST_LINES:
-        return Refused("TOO_MANY_LINES", f"A checkout takes at most {MOST_LINES} lines.")
+        return Refused("CART_FULL", f"A checkout takes at most {MOST_LINES} lines.")
     if too_many := [line.sku for line in command.lines if line.quantity > MOST_UNITS]:
         return Refused("QUANTITY_LIMIT", f"At most {MOST_UNITS} units: {', '.join(too_many)}")
     checkout = Checkout(

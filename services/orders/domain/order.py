@@ -225,22 +225,20 @@ def _item_of(order: Order | None, command: MoveItem) -> Item | None:
 
 def _objection(order: Order, item: Item, command: MoveItem) -> Refused | None:
     if command.version is not None and command.version != item.version:
-        return Refused("STALE_VERSION", f"The item is at version {item.version}.")
+        return Refused("STALE", f"The item is at version {item.version}.")
     new, actor = command.new_status, command.actor.type
     may = NEXT[item.status].get(new)
     at_the_door = (item.status, new) == (ItemStatus.SHIPPED, ItemStatus.CANCELLED)
     if may is None or (actor == "customer" and actor not in may):
         return Refused("INVALID_TRANSITION", f"An item cannot go from {item.status} to {new}.")
     if actor not in may:
-        return Refused("NOT_ALLOWED", f"A {actor} may not move an item from {item.status} to {new}.")
+        return Refused("FORBIDDEN", f"A {actor} may not move an item from {item.status} to {new}.")
     if at_the_door and actor != "admin" and command.reason != REFUSED_AT_DOOR:
         return Refused(
             "INVALID_TRANSITION", f"A shipped item is cancelled only when it was {REFUSED_AT_DOOR}."
         )
     if new is ItemStatus.SHIPPED and order.blocked:
-        return Refused(
-            "PAYMENT_UNDER_REVIEW", "The payment is under review: nothing may ship until that ends."
-        )
+        return Refused("ORDER_ON_HOLD", "The payment is under review: nothing may ship until that ends.")
     return _wrong_cash(order, command)
 
 
@@ -287,12 +285,12 @@ def _told(order: Order, item: Item, command: MoveItem, now: datetime) -> tuple[I
             return ()
 
 
-def allowed_actions(order: Order, item: Item, actor: Actor) -> tuple[ItemStatus, ...]:
+def allowed_actions(item: Item, actor: Actor, *, blocked: bool) -> tuple[ItemStatus, ...]:
     """Where this actor may send the item now, in the order of the table."""
     return tuple(
         new
         for new, may in NEXT[item.status].items()
-        if actor.type in may and not (new is ItemStatus.SHIPPED and order.blocked)
+        if actor.type in may and not (new is ItemStatus.SHIPPED and blocked)
     )
 
 

@@ -4,16 +4,13 @@ A fact is noted on the row first (rule 5: hints by `pay_seq`, money by `money_se
 the table says which move follows. A signal without a cell moves nothing.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from contracts.event import Envelope
 from contracts.inventory import StockRejected, StockReserved
-from contracts.orders import FinalizedItem, OrderCancelled, OrderExpired, OrderFinalized, OrderRevived
 from contracts.payments import (
     PaymentDeclined,
     PaymentFailed,
@@ -24,160 +21,46 @@ from contracts.payments import (
     PaymentVerified,
 )
 from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged
-from services.orders.domain.actor import SYSTEM, Actor
 from services.orders.domain.checkout import (
     ENDED,
     PAYABLE,
-    REVIVABLE_FOR,
-    BlockShipping,
     CancelCheckout,
     Checkout,
     ConfirmPhone,
-    CreateOrder,
     Hint,
     Hold,
     Stage,
     Step,
-    TakeReturned,
     TimeIsUp,
     deliveries_of,
-    order_of,
     priced,
-    refusal,
-    returned,
-    wanted,
+)
+from services.orders.domain.moves import (
+    Move,
+    Signal,
+    Why,
+    alarm,
+    block,
+    can,
+    can_unpaid,
+    case_settled,
+    end_hold_stay,
+    exp,
+    exp_if_held,
+    fin,
+    fin_held,
+    hold_is,
+    money_is_back,
+    no,
+    nothing,
+    paid_on_hold,
+    ref,
+    reject,
+    rev_or_ref,
+    to,
 )
 
 HintEvent: TypeAlias = PaymentOpened | PaymentReturned | PaymentDeclined | PaymentFailed
-
-
-class Signal(StrEnum):
-    """What may move a checkout: the columns of the table."""
-
-    RESERVED = "reserved"
-    REJECTED = "rejected"
-    OPENED = "opened"
-    RETURNED = "returned"
-    DECLINED = "declined"
-    FAILED = "failed"
-    HELD = "held"
-    CASES_CLOSED = "cases_closed"  # the last open case was closed
-    VERIFIED = "verified"
-    REFUNDED = "refunded"  # nothing is outstanding any more
-    PHONE_CONFIRMED = "phone_confirmed"
-    CANCEL = "cancel"
-    TIME_IS_UP = "time_is_up"
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """What a move may need beside the state: where it comes from, who and when, and why."""
-
-    signal: Signal
-    cause: Envelope
-    now: datetime
-    was: Stage
-    actor: Actor = SYSTEM
-    reason: str = ""
-    phone_confirmed: bool = False
-
-
-Move: TypeAlias = Callable[[Checkout, Why], Decision[Checkout]]
-
-
-# ----- moves, named as in the table
-
-
-def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
-    """Fin: the order exists. What was back in the cart leaves it again."""
-    if problem := refusal(checkout):
-        give_up = can if checkout.method == "cod" else ref
-        return give_up(checkout, replace(why, reason=problem))
-    order = order_of(checkout, why.now)
-    finalized = OrderFinalized(
-        order_id=order.order_id,
-        order_number=order.order_number,
-        customer_id=order.customer_id,
-        hold_no=order.hold_no,
-        method=order.method,
-        total_paisa=order.total_paisa,
-        items=tuple(
-            FinalizedItem(
-                id=item.id,
-                sku=item.sku,
-                quantity=item.quantity,
-                vendor_id=item.vendor_id,
-                net_paisa=item.net_paisa,
-                delivery_paisa=item.delivery_paisa,
-            )
-            for item in order.items
-        ),
-        finalized_at=why.now,
-    )
-    do: tuple[CreateOrder | TakeReturned, ...] = (CreateOrder(order, why.cause),)
-    if checkout.lines_returned:
-        do += (TakeReturned(checkout.order_id, checkout.customer_id),)
-    confirmed = replace(checkout, stage=Stage.CONFIRMED, lines_returned=False, ended_at=None)
-    return Changed(confirmed, (finalized,), do)
-
-
-def exp(checkout: Checkout, why: Why) -> Changed[Checkout]:
-    """Exp: the hold ends; late money may still revive the checkout."""
-    told = _expired(checkout, _why_expired(checkout, why))
-    ended, do = returned(replace(checkout, stage=_unpaid(checkout)))
-    return Changed(ended, (told,), do)
-
-
-def exp_if_held(checkout: Checkout, why: Why) -> Changed[Checkout]:
-    """Exp, told only while there is a hold to end."""
-    expired = exp(checkout, why)
-    return expired if checkout.hold is Hold.HELD else replace(expired, tell=())
-
-
-def can(checkout: Checkout, why: Why) -> Changed[Checkout]:
-    """Can: every hold ends, every charge goes back, present or future."""
-    return _call_off(checkout, why, Stage.CANCELLED)
-
-
-def ref(checkout: Checkout, why: Why) -> Changed[Checkout]:
-    """Ref: like Can, and money is on its way back."""
-    return _call_off(checkout, why, Stage.REFUND_PENDING)
-
-
-def money_is_back(checkout: Checkout, why: Why) -> Changed[Checkout]:
-    """All money went back while nobody had called the checkout off."""
-    return _call_off(checkout, why, Stage.REFUNDED)
-
-
-def rev(checkout: Checkout, _: Why) -> Changed[Checkout]:
-    """Rev: late money; inventory is asked to hold the lines again, at the old price."""
-    asked = replace(checkout, hold_no=checkout.hold_no + 1, hold=Hold.ASKED, stage=Stage.PROCESSING)
-    revived = OrderRevived(
-        order_id=asked.order_id,
-        customer_id=asked.customer_id,
-        method=asked.method,
-        hold_no=asked.hold_no,
-        pay_within_s=asked.pay_within_s,
-        lines=wanted(asked.lines),
-    )
-    return Changed(asked, (revived,))
-
-
-def rev_or_ref(checkout: Checkout, why: Why) -> Decision[Checkout]:
-    """Money after the end: young enough ends revive."""
-    age = why.now - (checkout.ended_at or why.now)
-    return rev(checkout, why) if age <= REVIVABLE_FOR else ref(checkout, replace(why, reason="paid_too_late"))
-
-
-def paid_on_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:
-    """The money a person was looking at is there."""
-    match checkout.hold:
-        case Hold.HELD:
-            return fin(checkout, why)
-        case Hold.NONE:
-            return rev(checkout, why)
-        case Hold.ASKED:
-            return Changed(replace(checkout, stage=Stage.PROCESSING))
 
 
 def first_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:
@@ -199,93 +82,9 @@ def _paid_early(checkout: Checkout, why: Why) -> Decision[Checkout]:
     return fin(checkout, why)
 
 
-def fin_held(checkout: Checkout, why: Why) -> Decision[Checkout]:
-    """The revived lines are held again."""
-    return fin(replace(checkout, hold=Hold.HELD), why)
-
-
-def reject(checkout: Checkout, _: Why) -> Changed[Checkout]:
-    """Nothing could be held: the checkout ends before it cost anything."""
-    rejected, do = returned(replace(checkout, stage=Stage.REJECTED))
-    return Changed(rejected, (), do)
-
-
-def end_hold_stay(checkout: Checkout, _: Why) -> Decision[Checkout]:
-    """A person looks for too long: the stock goes back on sale, the case stays open."""
-    if checkout.hold is Hold.NONE:
-        return Unchanged()
-    return Changed(replace(checkout, hold=Hold.NONE), (_expired(checkout, "held_too_long"),))
-
-
-def case_settled(checkout: Checkout, _: Why) -> Changed[Checkout]:
-    """The last case was closed without money: go on waiting for it, or end when the hold has ended."""
-    if checkout.hold is not Hold.NONE:
-        return Changed(replace(checkout, stage=Stage.VERIFYING))
-    ended, do = returned(replace(checkout, stage=_unpaid(checkout)))
-    return Changed(ended, (), do)
-
-
-def can_unpaid(checkout: Checkout, why: Why) -> Decision[Checkout]:
-    """Inventory never answered; a paid checkout waits for it all the same."""
-    return can(checkout, why) if checkout.paid_at is None else Unchanged()
-
-
-def block(checkout: Checkout, _: Why) -> Changed[Checkout]:
-    """A case of a confirmed order: a reversal blocks shipping as long as it is open."""
-    return Changed(checkout, (), (BlockShipping(checkout.order_id, checkout.is_reversed),))
-
-
-def to(stage: Stage) -> Move:
-    """Only the stage changes."""
-    return lambda checkout, _: Changed(replace(checkout, stage=stage))
-
-
-def hold_is(hold: Hold) -> Move:
-    """Only what is known of the hold changes."""
-    return lambda checkout, _: Changed(replace(checkout, hold=hold))
-
-
-def no(code: str, detail: str) -> Move:
-    """Refused, whoever asks."""
-    return lambda *_: Refused(code, detail)
-
-
-def alarm(checkout: Checkout, why: Why) -> Never:
-    """It cannot happen unless one of us is wrong."""
-    return Never(f"{why.signal} at {checkout.stage}")
-
-
-def nothing(_: Checkout, __: Why) -> Unchanged:
-    """The answer is the state it is in already."""
-    return Unchanged()
-
-
-def _call_off(checkout: Checkout, why: Why, stage: Stage) -> Changed[Checkout]:
-    ended, do = returned(replace(checkout, stage=stage))
-    reason = why.reason or why.signal.value
-    told = OrderCancelled(order_id=checkout.order_id, finalized=False, reason=reason)
-    return Changed(ended, (told,), do)
-
-
-def _unpaid(checkout: Checkout) -> Stage:
-    return Stage.PAYMENT_FAILED if checkout.declined else Stage.EXPIRED
-
-
-def _why_expired(checkout: Checkout, why: Why) -> str:
-    if why.was is Stage.AWAITING_PHONE:
-        return "phone_unconfirmed"
-    return "payment_failed" if checkout.declined else "unpaid"
-
-
-def _expired(checkout: Checkout, reason: str) -> OrderExpired:
-    return OrderExpired.model_validate(
-        {"order_id": checkout.order_id, "hold_no": checkout.hold_no, "reason": reason}
-    )
-
-
 # ----- the table
 
-_TOO_LATE = no("CHECKOUT_ENDED", "This checkout can no longer be cancelled.")
+_TOO_LATE = no("CHECKOUT_CLOSED", "This checkout can no longer be cancelled.")
 _WAITING: Final[Mapping[Signal, Move]] = {
     Signal.HELD: to(Stage.ON_HOLD),
     Signal.FAILED: exp,
@@ -326,7 +125,7 @@ TABLE: Final[Mapping[Stage, Mapping[Signal, Move]]] = {
         Signal.CASES_CLOSED: case_settled,
         Signal.VERIFIED: paid_on_hold,
         Signal.REFUNDED: money_is_back,
-        Signal.CANCEL: no("UNDER_REVIEW", "The payment is being looked at; it cannot be cancelled now."),
+        Signal.CANCEL: no("CHECKOUT_CLOSED", "The payment is being looked at; it cannot be cancelled now."),
         Signal.TIME_IS_UP: end_hold_stay,
     },
     Stage.EXPIRED: _UNPAID,
@@ -340,7 +139,7 @@ TABLE: Final[Mapping[Stage, Mapping[Signal, Move]]] = {
     Stage.CONFIRMED: {
         Signal.HELD: block,
         Signal.CASES_CLOSED: block,
-        Signal.CANCEL: no("ORDER_EXISTS", "The order exists already: cancel its items instead."),
+        Signal.CANCEL: no("CHECKOUT_CLOSED", "The order exists already: cancel its items instead."),
     },
     Stage.REJECTED: {Signal.VERIFIED: alarm, Signal.CANCEL: _TOO_LATE},
     Stage.CANCELLED: {
@@ -503,7 +302,7 @@ def cancel(checkout: Checkout | None, command: CancelCheckout, *, now: datetime)
     if checkout is None or (command.actor.type == "customer" and command.actor.id != checkout.customer_id):
         return Refused("NOT_FOUND", "There is no such checkout.")
     if command.version not in {None, checkout.version}:
-        return Refused("STALE_VERSION", f"The checkout is at version {checkout.version}.")
+        return Refused("STALE", f"The checkout is at version {checkout.version}.")
     reason = f"{command.actor.type}_cancelled"
     why = Why(Signal.CANCEL, command.envelope, now, checkout.stage, command.actor, reason)
     return apply(checkout, checkout, why)

@@ -44,6 +44,7 @@ create table checkouts (
     since timestamptz not null default now(),    -- from when the time limit of the stage counts
     asked boolean not null default false,        -- order.placed is known to have left the outbox
     ended_at timestamptz,
+    updated_at timestamptz not null default now(), -- of this version
     seq bigint not null,                         -- ce_sequence of the last event told, until the order counts on
     version int not null check (version >= 1),   -- one per stage: the ETag, and the number of history rows
     deleted_at timestamptz,

@@ -69,7 +69,8 @@ SAVE_CHECKOUTS = f"""
         held_at = new.held_at, paid_at = new.paid_at, paid_paisa = new.paid_paisa, pay_seq = new.pay_seq,
         money_seq = new.money_seq, open_cases = new.open_cases, stored = new.stored, declined = new.declined,
         cod_active = new.cod_active, lines_returned = new.lines_returned, refusals = new.refusals,
-        since = new.since, ended_at = new.ended_at, seq = new.seq, version = new.version
+        since = new.since, ended_at = new.ended_at, seq = new.seq, version = new.version,
+        updated_at = case when checkouts.version = new.version then checkouts.updated_at else now() end
     from unnest($10::uuid[], $11::text[], $12::text[], $13::jsonb[], $14::jsonb[], $15::bigint[],
                 $16::smallint[], $17::text[], $18::timestamptz[], $19::timestamptz[], $20::bigint[],
                 $21::bigint[], $22::bigint[], $23::jsonb[], $24::text[], $25::boolean[], $26::boolean[],
@@ -95,17 +96,18 @@ MAY_FINALIZE: Final = tuple(
 
 async def lock_checkouts(tx: Tx, order_ids: Iterable[UUID]) -> dict[UUID, Checkout]:
     """The checkouts, locked in id order (no deadlocks) until the transaction ends; unknown ones left out."""
-    return _locked(tx, await tx.fetch(LOCK_CHECKOUTS, list(order_ids)))
+    return locked(tx, await tx.fetch(LOCK_CHECKOUTS, list(order_ids)))
 
 
 async def lock_checkouts_numbered(
     tx: Tx, order_ids: Iterable[UUID], stages: Sequence[str] = MAY_FINALIZE
 ) -> dict[UUID, Checkout]:
     """The same, with an order number drawn for each in one of these stages, for an order it may become."""
-    return _locked(tx, await tx.fetch(LOCK_CHECKOUTS_NUMBERED, list(order_ids), list(stages)))
+    return locked(tx, await tx.fetch(LOCK_CHECKOUTS_NUMBERED, list(order_ids), list(stages)))
 
 
-def _locked(tx: Tx, rows: Sequence[asyncpg.Record]) -> dict[UUID, Checkout]:
+def locked(tx: Tx, rows: Sequence[asyncpg.Record]) -> dict[UUID, Checkout]:
+    """The locked rows as values, by id; they bring the transaction's time along."""
     if rows:
         tx.starts_at(rows[0]["now"])
     return {row["order_id"]: checkout_of(row) for row in rows}

@@ -111,7 +111,7 @@ SAVE_ORDERS = """
 
 BLOCK_SHIPPING = """
     update orders
-    set blocked = said.blocked
+    set blocked = said.blocked, version = version + 1
     from unnest($1::uuid[], $2::boolean[]) as said(order_id, blocked)
     where orders.order_id = said.order_id and orders.blocked <> said.blocked
 """

@@ -1,0 +1,19 @@
+"""Orders, wired."""
+
+from services.chassis.app import Service
+from services.orders import api, handlers
+from services.orders.addresses import Addresses
+from services.orders.reconcilers import timed
+from services.orders.settings import OrdersSettings
+
+
+def build(settings: OrdersSettings) -> Service:
+    """The service as one process runs it; raises when the address keys cannot be read."""
+    return Service(
+        "orders",
+        settings,
+        router=api.router,
+        consumer=handlers.consumer,
+        reconcilers=timed(settings.limits, look_every_s=settings.look_every_s),
+        state={"addresses": Addresses.read(settings.address_key_file)},
+    )

@@ -1,0 +1,117 @@
+"""Door 3, the clock: checkouts past the limit of their stage, old cart lines, missed roll-ups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.chassis.db import Tx
+from services.chassis.reconciler import Heal, Reconciler, every
+from services.orders.actions import checkout, items
+from services.orders.domain import Checkout, RollUp, Stage
+from services.orders.store import carts, timers
+
+MOST: Final = 500
+LEFT_AFTER_S: Final = 5.0
+"""A younger checkout is not asked about: nearly all leave `reserving` within milliseconds."""
+MONEY: Final = (
+    "payment.opened",
+    "payment.returned",
+    "payment.declined",
+    "payment.failed",
+    "payment.held",
+    "payment.verified",
+    "payment.refunded",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a checkout may stay in a stage, in seconds."""
+
+    reserve_s: float = 120
+    payment_grace_s: float = 8_100
+    review_s: float = 7_200
+    process_s: float = 7_200
+    phone_s: float = 1_800
+
+
+DEFAULT: Final = Limits()
+
+
+@every(seconds=10)
+async def cancel_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """Inventory was asked and does not answer: give up what nobody has paid."""
+    await timers.mark_asked(tx, now, min(LEFT_AFTER_S, limits.reserve_s), MOST)
+    return await _end(tx, await timers.lock_unreserved(tx, now, limits.reserve_s, MOST))
+
+
+@every(seconds=10, once_read=MONEY)
+async def expire_unpaid(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """Nobody paid, and payments, whose last word we have heard, does not say so either."""
+    ended = 0
+    for stage in (Stage.AWAITING_PAYMENT, Stage.VERIFYING):
+        ended += await _end(tx, await timers.lock_unpaid(tx, stage, now, limits.payment_grace_s, MOST))
+    return ended
+
+
+@every(seconds=10)
+async def expire_unconfirmed_phones(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """A phone number that was not confirmed in time gives the stock back."""
+    return await _end(tx, await timers.lock_stuck(tx, Stage.AWAITING_PHONE, now, limits.phone_s, MOST))
+
+
+@every(seconds=10)
+async def release_long_reviews(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """A case that takes hours keeps its money question, not its stock."""
+    return await _end(tx, await timers.lock_holding(tx, Stage.ON_HOLD, now, limits.review_s, MOST))
+
+
+@every(seconds=10)
+async def refund_unprocessed(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """Paid, and no order came of it in time: the money goes back."""
+    return await _end(tx, await timers.lock_stuck(tx, Stage.PROCESSING, now, limits.process_s, MOST))
+
+
+@every(seconds=60)
+async def expire_cart_lines(tx: Tx, now: datetime, _: Limits = DEFAULT) -> int:
+    """A cart line nobody touched for 30 days is forgotten."""
+    return await carts.expire_lines(tx, now, MOST)
+
+
+@every(seconds=30)
+async def repair_rollups(tx: Tx, _: datetime, __: Limits = DEFAULT) -> int:
+    """An order whose items are all done says so, even when the event that should have told it was lost."""
+    found = await timers.find_misrolled(tx, MOST)
+    return len((await items.roll_up(tx, [RollUp(order_id) for order_id in found])).changed) if found else 0
+
+
+async def _end(tx: Tx, due: Mapping[UUID, Checkout]) -> int:
+    return len((await checkout.expire(tx, due)).changed) if due else 0
+
+
+ALL: Final = (
+    cancel_unreserved,
+    expire_unpaid,
+    expire_unconfirmed_phones,
+    release_long_reviews,
+    refund_unprocessed,
+    expire_cart_lines,
+    repair_rollups,
+)
+
+
+def timed(limits: Limits, *, look_every_s: float) -> tuple[Reconciler, ...]:
+    """All of them with these limits; none looks less often than it would by itself."""
+    return tuple(
+        replace(one, heal=_within(one, limits), every_s=min(one.every_s, look_every_s)) for one in ALL
+    )
+
+
+def _within(reconciler: Reconciler, limits: Limits) -> Heal:
+    async def heal(tx: Tx, now: datetime) -> int:
+        found: int = await reconciler.heal(tx, now, limits)  # type: ignore[call-arg] # ours all take them
+        return found
+
+    return heal

@@ -1,0 +1,90 @@
+"""What should have moved by now: checkouts past a limit, orders whose status is not what their items say."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from contracts.topics import PARTITIONS
+from services.chassis.db import Tx
+from services.chassis.murmur2 import partition_of
+from services.orders.domain import Checkout
+from services.orders.store.checkouts import COLUMNS, locked
+
+# The condition is evaluated again on the locked row: what moved meanwhile is left out.
+LOCK_DUE: Final = f"""
+    select {COLUMNS}, now() as now
+    from checkouts
+    where stage = $1 and since <= $2::timestamptz - make_interval(secs => $3) %s
+    order by since
+    limit $4
+    for update skip locked
+"""  # noqa: S608 - composed of constants only
+
+LOCK_STUCK = LOCK_DUE % ""
+LOCK_HOLDING = LOCK_DUE % "and hold <> 'none'"
+LOCK_UNRESERVED = LOCK_DUE % "and asked and paid_at is null"
+# Each checkout has its own time to pay; the grace alone lets the index narrow the search.
+LOCK_UNPAID = LOCK_DUE % "and since <= $2::timestamptz - make_interval(secs => $3 + pay_within_s)"
+
+UNASKED = """
+    select order_id
+    from checkouts
+    where stage = 'reserving' and not asked and since <= $1::timestamptz - make_interval(secs => $2)
+    order by since
+    limit $3
+"""
+
+# What a shard's snapshot sees is published; the two minutes count from when that is known.
+MARK_ASKED = """
+    update checkouts
+    set asked = true, since = now()
+    from unnest($1::uuid[], $2::smallint[]) as wanted(order_id, part)
+    join outbox_shard using (part)
+    where checkouts.order_id = wanted.order_id and checkouts.stage = 'reserving' and not checkouts.asked
+      and pg_visible_in_snapshot(checkouts.placed_xid, outbox_shard.snap)
+"""
+
+MISROLLED = """
+    select order_id
+    from orders
+    where status = 'confirmed' and not exists (
+        select from order_items
+        where order_items.order_id = orders.order_id
+          and order_items.status in ('pending', 'processing', 'shipped'))
+    order by order_id
+    limit $1
+"""
+
+
+async def lock_stuck(tx: Tx, stage: str, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """Checkouts that are in this stage for too long, locked; busy ones are left for the next round."""
+    return locked(tx, await tx.fetch(LOCK_STUCK, stage, now, limit_s, most))
+
+
+async def lock_holding(tx: Tx, stage: str, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """The same, of those that still have a hold."""
+    return locked(tx, await tx.fetch(LOCK_HOLDING, stage, now, limit_s, most))
+
+
+async def lock_unpaid(tx: Tx, stage: str, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:
+    """Checkouts in this stage whose time to pay is over since `grace_s`, locked."""
+    return locked(tx, await tx.fetch(LOCK_UNPAID, stage, now, grace_s, most))
+
+
+async def lock_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """Unpaid checkouts that inventory was asked about so long ago, locked."""
+    return locked(tx, await tx.fetch(LOCK_UNRESERVED, "reserving", now, limit_s, most))
+
+
+async def mark_asked(tx: Tx, now: datetime, older_than_s: float, most: int) -> None:
+    """Note which `order.placed` have left the outbox; an outage of the relay is not inventory's silence."""
+    waiting = await tx.fetch(UNASKED, now, older_than_s, most)
+    if waiting:
+        ids = [row["order_id"] for row in waiting]
+        parts = [partition_of(str(order_id).encode(), PARTITIONS) for order_id in ids]
+        await tx.execute(MARK_ASKED, ids, parts)
+
+
+async def find_misrolled(tx: Tx, most: int) -> list[UUID]:
+    """Orders still `confirmed` although none of their items is open."""
+    return [row["order_id"] for row in await tx.fetch(MISROLLED, most)]
