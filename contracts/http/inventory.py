@@ -1,11 +1,15 @@
 """What inventory answers and is asked: catalogue, stock, and the prices a cart is shown with."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.http import Answer, Ask, Id
+
+MOST_ROWS: Final = 5_000
+"""Of one import; its body may be `MOST_IMPORT_BYTES` long, that of any other request 64 KiB."""
+MOST_IMPORT_BYTES: Final = 4 * 1024 * 1024
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
@@ -88,18 +92,28 @@ class ImportProduct(PutProduct):
 
 
 class ImportStock(Ask):
-    """Units put on hand, added to what is there."""
+    """Units that came on hand, or went (negative), since the last count."""
 
     sku: SkuText
-    delta: Annotated[int, Field(ge=1, le=10**6)]
+    on_hand_delta: Annotated[int, Field(ge=-(10**9), le=10**9)]
 
 
 class Import(Ask):
-    """`POST /v1/admin/catalogue/imports`: vendors, then products, then stock, all or nothing."""
+    """`POST /v1/admin/catalogue/imports`: vendors, then products, then stock, all or nothing.
 
-    vendors: Annotated[list[ImportVendor], Field(max_length=500, default_factory=list)]
-    products: Annotated[list[ImportProduct], Field(max_length=500, default_factory=list)]
-    stock: Annotated[list[ImportStock], Field(max_length=1000, default_factory=list)]
+    At most 5,000 rows: a vendor, a product, a variant and a stock line are a row each.
+    """
+
+    vendors: list[ImportVendor] = Field(max_length=MOST_ROWS, default_factory=list)
+    products: list[ImportProduct] = Field(max_length=MOST_ROWS, default_factory=list)
+    stock: list[ImportStock] = Field(max_length=MOST_ROWS, default_factory=list)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        variants = sum(len(product.variants) for product in self.products)
+        if len(self.vendors) + len(self.products) + variants + len(self.stock) > MOST_ROWS:
+            raise ValueError(f"at most {MOST_ROWS} rows in one import")
+        return self
 
 
 class Imported(Answer):
@@ -112,7 +126,7 @@ class Imported(Answer):
 class AdjustStock(Ask):
     """`POST /v1/vendor/stock/{sku}/adjustments` and the admin's."""
 
-    delta: Annotated[int, Field(ge=-(10**6), le=10**6)]
+    delta: Annotated[int, Field(ge=-(10**9), le=10**9)]
     reason: Reason
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 from contracts.event import Event
@@ -28,7 +28,7 @@ from contracts.orders import (
     OrderRevived,
     WantedLine,
 )
-from services.chassis.decisions import Cause, Changed, Decision, Never, Unchanged
+from services.chassis.decisions import Cause, Changed, Decision, Never, Refused, Unchanged
 
 MOST_OF_ONE_SKU: Final = 10**6
 """Units of one SKU in one hold: what an event can carry in one line."""
@@ -376,3 +376,52 @@ def in_turn(
         return outcome
 
     return decide_next
+
+
+# ---------------------------------------------------------------------------- what people change
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """Units somebody counted in or out, and why; with `vendor_id`, only if they are that vendor's goods."""
+
+    id: UUID
+    sku: str
+    delta: int
+    reason: str
+    made_by: UUID
+    vendor_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The stock of one SKU; `is_new` until its ledger has a first line."""
+
+    sku: str
+    vendor_id: UUID
+    on_hand: int
+    reserved: int
+    version: int
+    is_new: bool
+
+
+MovementKind: TypeAlias = Literal["opening", "received", "adjusted"]
+
+
+def adjust(level: Level | None, adjustment: Adjustment) -> Level | Refused:
+    """The level after a count; what is promised to somebody cannot be counted away."""
+    if level is None or adjustment.vendor_id not in {None, level.vendor_id}:
+        return Refused("NOT_FOUND", "There is no such SKU.")
+    if level.on_hand + adjustment.delta < level.reserved:
+        return Refused(
+            "STOCK_WOULD_GO_NEGATIVE", f"{level.on_hand} on hand, {level.reserved} of them promised."
+        )
+    on_hand = level.on_hand + adjustment.delta
+    return replace(level, on_hand=on_hand, version=level.version + 1, is_new=False)
+
+
+def kind_of(level: Level, adjustment: Adjustment, *, counted: bool) -> MovementKind:
+    """What the ledger calls it: a first stock, goods that arrived, or a person's correction (`counted`)."""
+    if level.is_new and adjustment.delta > 0:
+        return "opening"
+    return "adjusted" if counted or adjustment.delta < 0 else "received"

@@ -20,7 +20,7 @@ create index products_of_vendor on products (vendor_id);
 create table variants (
     sku text primary key check (length(sku) between 1 and 200),
     product_id uuid not null references products,
-    price_paisa bigint not null check (price_paisa between 0 and 1000000000),
+    price_paisa bigint not null check (price_paisa between 1 and 100000000000),
     withdrawn_at timestamptz
 );
 create index variants_of_product on variants (product_id);

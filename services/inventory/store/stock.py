@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from services.chassis.db import Tx
-from services.inventory.domain import Offer, StockMove
+from services.inventory.domain import Adjustment, Level, MovementKind, Offer, StockMove
 
 # Locked in SKU order, so that two batches with the same SKUs wait for each other and never in a circle.
 LOCK_OFFERS = """
@@ -36,6 +36,36 @@ INSERT_MOVEMENTS = """
     select * from unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::int[], $6::uuid[])
 """
 
+LOCK_LEVELS = """
+    select s.sku, p.vendor_id, s.on_hand, s.reserved, s.version,
+           not exists (select from stock_movements m where m.sku = s.sku) as is_new
+    from stock s
+    join variants v on v.sku = s.sku
+    join products p on p.id = v.product_id
+    where s.sku = any($1::text[])
+    order by s.sku
+    for update of s
+"""
+
+SAVE_LEVELS = """
+    update stock set on_hand = counted.on_hand, version = counted.version
+    from unnest($1::text[], $2::bigint[], $3::bigint[]) as counted (sku, on_hand, version)
+    where stock.sku = counted.sku
+"""
+
+INSERT_ADJUSTMENTS = """
+    with made as (
+        insert into adjustments (id, sku, delta, reason, made_by)
+        select id, sku, delta, reason, made_by
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::uuid[])
+            as new (id, sku, kind, delta, reason, made_by)
+    )
+    insert into stock_movements (sku, kind, delta, adjustment_id)
+    select sku, kind, delta, id from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+        with ordinality as new (id, sku, kind, delta, place)
+    order by place
+"""
+
 
 async def lock_offers(tx: Tx, skus: Iterable[str]) -> dict[str, Offer]:
     """What is on sale of these SKUs, locked in SKU order; an unknown SKU is left out."""
@@ -52,6 +82,23 @@ async def move_stock(tx: Tx, moves: Sequence[StockMove]) -> None:
     entries = [_entry(move) for move in moves if move.on_hand]
     if entries:
         await tx.execute(INSERT_MOVEMENTS, *zip(*entries, strict=True))
+
+
+async def lock_levels(tx: Tx, skus: Iterable[str]) -> dict[str, Level]:
+    """The stock of these SKUs, locked in SKU order; an unknown SKU is left out."""
+    return {row["sku"]: Level(*row) for row in await tx.fetch(LOCK_LEVELS, sorted(set(skus)))}
+
+
+async def save_levels(tx: Tx, levels: Iterable[Level]) -> None:
+    """Write what was counted; the rows are locked."""
+    rows = [(one.sku, one.on_hand, one.version) for one in levels]
+    await tx.execute(SAVE_LEVELS, *zip(*rows, strict=True))
+
+
+async def insert_adjustments(tx: Tx, made: Sequence[tuple[Adjustment, MovementKind]]) -> None:
+    """Who counted what and why, and its line in the ledger."""
+    rows = [(one.id, one.sku, kind, one.delta, one.reason, one.made_by) for one, kind in made]
+    await tx.execute(INSERT_ADJUSTMENTS, *zip(*rows, strict=True))
 
 
 def _sums(moves: Iterable[StockMove]) -> dict[str, tuple[int, int]]:

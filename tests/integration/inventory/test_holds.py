@@ -170,7 +170,7 @@ SKUS = [f"sku{number}" for number in range(12)]
 
 
 def _carts(seed: int, orders: int) -> list[OrderPlaced]:
-    chance = random.Random(seed)  # noqa: S311 - a story that can be told again
+    chance = random.Random(seed)
     return [
         placed(
             UUID(int=chance.getrandbits(128)),
