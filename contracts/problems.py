@@ -57,7 +57,7 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     "INVALID_TRANSITION": ProblemType(409, "The status does not allow this step"),
     "ORDER_ON_HOLD": ProblemType(409, "A person is looking at this order; nothing may ship"),
     # Stock
-    "STOCK_INSUFFICIENT": ProblemType(409, "Stock cannot fall below what is held"),
+    "STOCK_WOULD_GO_NEGATIVE": ProblemType(409, "Stock cannot fall below what is held"),
     "SKU_TAKEN": ProblemType(409, "The SKU belongs to another product"),
     # Payments
     "REFUND_TOO_LARGE": ProblemType(422, "More than what was paid cannot be refunded"),

@@ -7,10 +7,13 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.http.inventory import MOST_IMPORT_BYTES
 from services.chassis.errors import Problem
 from services.chassis.json_bodies import check_json
 
 MOST_BODY: Final = 64 * 1024
+LARGER: Final = {"/v1/admin/catalogue/imports": MOST_IMPORT_BYTES}
+"""The paths whose bodies may be longer than `MOST_BODY`."""
 MOST_HEADER: Final = 8 * 1024
 MOST_HEADERS: Final = 32 * 1024
 MOST_PATH: Final = 2 * 1024
@@ -32,7 +35,7 @@ class Limits:
         _check_frame(scope, headers)
         if "content-length" not in headers and "transfer-encoding" not in headers:
             return await self.app(scope, receive, send)
-        body = await _whole_body(headers, receive)
+        body = await _whole_body(headers, receive, LARGER.get(scope["path"], MOST_BODY))
         if body:
             _check_media_type(headers)
             check_json(body)
@@ -54,19 +57,19 @@ def _check_frame(scope: Scope, headers: Headers) -> None:
         raise Problem(422, "VALIDATION_FAILED", "The query holds the character U+0000.")
 
 
-async def _whole_body(headers: Headers, receive: Receive) -> bytes:
-    """The body, at most `MOST_BODY` bytes; raises 413 before reading on, 408 when it does not come."""
+async def _whole_body(headers: Headers, receive: Receive, most: int) -> bytes:
+    """The body, at most `most` bytes; raises 413 before reading on, 408 when it does not come."""
     declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared[:20]) > MOST_BODY:
-        raise _too_large()
+    if declared.isdecimal() and int(declared[:20]) > most:
+        raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            return await _read(receive)
+            return await _read(receive, most)
     except TimeoutError:
         raise Problem(408, "REQUEST_TIMEOUT", f"Waited {BODY_WITHIN_S:g} s.", headers=CLOSE) from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -75,14 +78,14 @@ async def _read(receive: Receive) -> bytes:
             raise Problem(400, "INVALID_REQUEST", "The body ended early.", headers=CLOSE)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MOST_BODY:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _too_large() -> Problem:
-    return Problem(413, "BODY_TOO_LARGE", f"At most {MOST_BODY} bytes.", headers=CLOSE)
+def _too_large(most: int) -> Problem:
+    return Problem(413, "BODY_TOO_LARGE", f"At most {most} bytes.", headers=CLOSE)
 
 
 def _check_media_type(headers: Headers) -> None:

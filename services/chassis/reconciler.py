@@ -20,6 +20,9 @@ FAILED = Counter("kb_reconciler_failures_total", "Runs that failed.", ["reconcil
 LAST_SUCCESS = Gauge(
     "kb_reconciler_last_success_timestamp_seconds", "Unix time of the last good run.", ["reconciler"]
 )
+STUCK = Gauge(
+    "kb_stuck_work", "Things that should have moved by now and that nobody here may move.", ["kind"]
+)
 DURATION = Histogram("kb_reconciler_duration_seconds", "How long a run took.", ["reconciler"])
 
 # One process at a time: whoever holds the lock runs, the others skip this round.
