@@ -70,7 +70,7 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     steps = path if where == "body" else [where, *path]
     pointer = "".join("/" + _escaped(str(step)) for step in steps)
     code = "UNKNOWN_FIELD" if error["type"] == "extra_forbidden" else str(error["type"]).upper()
-    return FieldError(pointer[:LONGEST_POINTER], code, str(error["msg"]))
+    return FieldError(pointer[:LONGEST_POINTER], code, str(error["msg"]).removeprefix("Value error, "))
 
 
 def _escaped(step: str) -> str:

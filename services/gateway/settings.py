@@ -13,6 +13,7 @@ class GatewaySettings(ServiceSettings):
     """The shared settings, the addresses behind the gateway and what a caller may ask of it."""
 
     orders_url: str
+    """One address, or those of all replicas with commas between; likewise the others."""
     inventory_url: str
     payments_url: str
     status_page: str = "/v1/checkouts/{id}"

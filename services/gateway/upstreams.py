@@ -1,6 +1,7 @@
 """The services behind the gateway: one pooled HTTP client each, every wait bounded."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -46,6 +47,25 @@ class Reply:
         return self.status >= REFUSED_FROM
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a service, which any of its replicas may answer."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice has the effect of once."""
+        return self.method in REPEATABLE or "idempotency-key" in self.headers
+
+    async def by(self, client: httpx2.AsyncClient) -> httpx2.Response:
+        """The answer of this replica."""
+        return await client.request(self.method, self.path, headers=self.headers, content=self.body)
+
+
 class Upstreams:
     """The clients of all services; open while the process runs."""
 
@@ -55,19 +75,24 @@ class Upstreams:
             "inventory": settings.inventory_url,
             "payments": settings.payments_url,
         }
-        self._clients: dict[Name, httpx2.AsyncClient] = {}
+        self._clients: dict[Name, deque[httpx2.AsyncClient]] = {}
 
     async def open(self) -> None:
-        """Make the clients; nothing is connected yet."""
-        for name, url in self._urls.items():
-            self._clients[name] = httpx2.AsyncClient(
-                base_url=url, timeout=TIMEOUTS, limits=POOL, follow_redirects=False, trust_env=False
-            )
+        """Make the clients, one per replica; nothing is connected yet."""
+        for name, urls in self._urls.items():
+            self._clients[name] = deque(_client(url) for url in urls.split(","))
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
-            await client.aclose()
+        for clients in self._clients.values():
+            for client in clients:
+                await client.aclose()
+
+    def _next(self, name: Name) -> httpx2.AsyncClient:
+        """The replicas take turns, so a call that is repeated goes to another one."""
+        clients = self._clients[name]
+        clients.rotate(-1)
+        return clients[0]
 
     async def call(
         self,
@@ -83,30 +108,39 @@ class Upstreams:
         if query:
             path = f"{path}?{urlencode(query)}"
         with TRACER.start_as_current_span(method, kind=SpanKind.CLIENT) as span:
-            request = self._clients[name].build_request(
-                method, path, headers=_forwarded(headers), content=body
-            )
+            call = Call(method, path, _forwarded(headers), body)
             try:
                 async with asyncio.timeout(TOTAL_S):
-                    answer = await self._send(name, request)
+                    answer = await self._send(name, call)
             except (httpx2.TransportError, TimeoutError) as error:
                 _note(span, name, type(error).__name__)
                 raise unavailable(f"The service {name} does not answer.") from error
             _note(span, name, answer.status_code)
             return Reply(answer.status_code, answer.headers, answer.content)
 
-    async def _send(self, name: Name, request: httpx2.Request) -> httpx2.Response:
-        """Once more when a kept connection was dead and repeating is harmless: a service was restarted."""
+    async def _send(self, name: Name, call: "Call") -> httpx2.Response:
+        """Once more when the connection was dead and repeating is harmless: a service was restarted.
+
+        A POST may have been taken before the connection broke, so without a key it is not repeated.
+        """
         try:
-            return await self._clients[name].send(request)
-        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError, httpx2.ConnectError):
-            if request.method not in REPEATABLE and "idempotency-key" not in request.headers:
+            return await call.by(self._next(name))
+        except httpx2.ConnectError:
+            return await call.by(self._next(name))
+        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+            if not call.repeatable:
                 raise
-            return await self._clients[name].send(request)
+            return await call.by(self._next(name))
 
     async def get(self, name: Name, path: str, model: type[M], headers: Mapping[str, str]) -> M:
         """Read one resource; raises the service's own refusal, 502 when the answer does not fit its model."""
         return parse(await self.call(name, "GET", path, headers=headers), model)
+
+
+def _client(url: str) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        base_url=url.strip(), timeout=TIMEOUTS, limits=POOL, follow_redirects=False, trust_env=False
+    )
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1")
 
 CUSTOMER: Final = ("customer",)
 VENDOR: Final = ("vendor", "admin")
-ADMIN: Final = ("admin", "service")
+ADMIN: Final = ("admin",)
 STAFF: Final = ("admin", "operator", "support", "service")
 PASSED_ON: Final = (
     "content-type",
@@ -83,7 +83,7 @@ FORWARDS: Final = (
         "inventory",
         inventory.Stock,
         inventory.AdjustStock,
-        VENDOR,
+        ("vendor",),
         201,
     ),
     Forward("PUT", "/admin/vendors/{id}", "inventory", inventory.Vendor, inventory.PutVendor, ADMIN),
