@@ -113,7 +113,7 @@ class KafkaSink:
             await asyncio.wait([future for future, _ in sent])
         finally:
             for future, _ in sent:
-                future.cancel()  # of those we no longer wait for; the batch itself stays on its way
+                future.add_done_callback(_look_at)  # also those that we no longer wait for
         _raise_failure(sent)
 
     def _fill(self, batch: BatchBuilder, lane: deque[Row]) -> tuple[BatchBuilder, list[Row]]:
@@ -166,6 +166,12 @@ class KafkaSink:
         closing = asyncio.create_task(_end(producer))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+def _look_at(future: "asyncio.Future[object]") -> None:
+    """A failure nobody waits for any more is no news: the producer was discarded for it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _raise_failure(sent: Sequence[Sent]) -> None:
