@@ -1,13 +1,12 @@
-"""What payments answers and is asked: an intent, another attempt, the way back from a gateway."""
+"""What payments answers and is asked: an intent, attempts, the way back from a gateway, refunds, cases."""
 
-from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
 
 from contracts.event import Provider
-from contracts.http import Answer, Ask
+from contracts.http import Answer, Ask, Instant
 
 IntentState: TypeAlias = Literal[
     "open",
@@ -47,7 +46,7 @@ class Intent(Answer):
     state: IntentState
     amount_paisa: int
     currency: Literal["NPR"] = "NPR"
-    pay_by: datetime
+    pay_by: Instant
     attempt: CurrentAttempt | None = None
 
 
@@ -63,7 +62,7 @@ class Attempt(Answer):
     provider: Provider
     amount_paisa: int
     currency: Literal["NPR"] = "NPR"
-    pay_by: datetime
+    pay_by: Instant
     redirect: Redirect
 
 
@@ -74,8 +73,68 @@ class Returned(Answer):
     subject_kind: Literal["order", "booking"] = "order"
 
 
-class NewRefund(Ask):
-    """`POST /v1/admin/payments/{charge_id}/refunds`."""
+RefundState: TypeAlias = Literal["MANUAL_PENDING", "SUCCEEDED", "REJECTED"]
+Cause: TypeAlias = Literal["surplus", "item", "order", "late", "admin"]
+Reason: TypeAlias = Literal["mismatch", "undecided", "unanswered", "reversed"]
 
-    amount_paisa: Annotated[int, Field(ge=1, le=10**15)]
-    reason: Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
+
+class Refund(Answer):
+    """Money on its way back; `MANUAL_PENDING` waits for a person at the gateway's portal."""
+
+    id: UUID
+    subject_id: UUID
+    charge_id: UUID
+    cause: Cause
+    amount_paisa: int
+    currency: Literal["NPR"] = "NPR"
+    state: RefundState
+    provider: Provider
+    provider_txn_id: str
+    requested_at: Instant
+    evidence_ref: str | None = None
+    note: str | None = None
+    completed_at: Instant | None = None
+
+
+class RefundPage(Answer):
+    """`GET /v1/admin/payments/refunds?state=`, newest first."""
+
+    data: list[Refund]
+    next: str | None = None
+    has_more: bool = False
+
+
+class CompleteRefund(Ask):
+    """`POST /v1/admin/payments/refunds/{id}/complete`: the money is back, and where one can see it."""
+
+    evidence_ref: Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+class ReviewCase(Answer):
+    """Something about a payment that a person looks at."""
+
+    id: UUID
+    subject_id: UUID
+    reason: Reason
+    open: bool
+    attempt_id: UUID | None = None
+    resolution: str | None = None
+    opened_at: Instant
+    closed_at: Instant | None = None
+
+
+class ReviewCasePage(Answer):
+    """`GET /v1/admin/payments/cases?open=`, newest first."""
+
+    data: list[ReviewCase]
+    next: str | None = None
+    has_more: bool = False
+
+
+class Verified(Answer):
+    """`POST /v1/admin/payments/attempts/{id}/verify`: what the gateway says, and how the attempt stands."""
+
+    attempt_id: UUID
+    verdict: str
+    state: str

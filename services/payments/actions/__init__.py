@@ -5,8 +5,10 @@ from services.payments.actions.opening import open_another, open_intents
 from services.payments.actions.refunding import complete_refunds, refund_charges, uphold_reversals
 from services.payments.actions.settling import Seen, settle
 from services.payments.actions.windows import close_windows, hear_returns, report_unanswered
+from services.payments.domain.schedule import Plan
 
 __all__ = [
+    "Plan",
     "Seen",
     "accept_orders",
     "cancel_items",

@@ -61,14 +61,16 @@ def complete_refund(intent: Intent | None, done: RefundDone) -> Decision[Intent]
     """The money is back with its payer: told, and what waited for it is closed."""
     refund = next((one for one in intent.refunds if one.id == done.refund_id), None) if intent else None
     if intent is None or refund is None:
-        return Refused("REFUND_NOT_FOUND")
+        return Refused("NOT_FOUND")
     if refund.status is RefundStatus.SUCCEEDED and refund.evidence_ref == done.evidence_ref:
         return Unchanged()
     if refund.status is not RefundStatus.MANUAL_PENDING:
-        return Refused("REFUND_CLOSED", f"this refund is {refund.status} already")
+        return Refused("INVALID_TRANSITION", f"this refund is {refund.status} already")
     charge = next(one for one in intent.charges if one.id == refund.charge_id)
     if _reversals(intent, charge):
-        return Refused("REVERSAL_OPEN", "the gateway may have taken this money back; decide that case first")
+        return Refused(
+            "INVALID_TRANSITION", "the gateway may have taken this money back; decide that case first"
+        )
     given = replace(
         refund,
         status=RefundStatus.SUCCEEDED,
@@ -101,7 +103,7 @@ def refund_charge(intent: Intent | None, wanted: RefundCharge) -> Decision[Inten
     """An admin sends a charge of the wrong amount back; every other refund follows from an event."""
     charge = next((one for one in intent.charges if one.id == wanted.charge_id), None) if intent else None
     if intent is None or charge is None or charge.kind is not ChargeKind.MISMATCH:
-        return Refused("NOT_REFUNDABLE", "only a charge of another amount is refunded by decision")
+        return Refused("INVALID_TRANSITION", "only a charge of another amount is refunded by decision")
     if any(refund.id == charge.id for refund in intent.refunds):
         return Unchanged()
     start = REFUND_STARTS[charge.provider]
@@ -112,9 +114,9 @@ def uphold_reversal(intent: Intent | None, stands: ReversalStands) -> Decision[I
     """The money is gone for good; only once its charge has its answer and no item is open."""
     charge = next((one for one in intent.charges if one.id == stands.charge_id), None) if intent else None
     if intent is None or charge is None or not _reversals(intent, charge):
-        return Refused("NO_REVERSAL", "no reversal of this charge is under review")
+        return Refused("REVIEW_CASE_CLOSED", "no reversal of this charge is under review")
     if not _has_its_answer(intent):
-        return Refused("REVERSAL_TOO_EARLY", "cancel what is open in the order first")
+        return Refused("INVALID_TRANSITION", "cancel what is open in the order first")
     return _let_go(intent, charge)
 
 

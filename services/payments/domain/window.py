@@ -62,14 +62,14 @@ def open_intent(intent: Intent | None, wanted: OpenIntent) -> Decision[Intent]:
 def open_attempt(intent: Intent | None, wanted: OpenAttempt) -> Decision[Intent]:
     """Another try, while there is time enough for the payer to finish it."""
     if intent is None or intent.status is not IntentStatus.AWAITING_PAYMENT:
-        return Refused("PAYMENT_CLOSED", "this payment is no longer awaited")
+        return Refused("ATTEMPT_NOT_ALLOWED", "this payment is no longer awaited")
     assert intent.pay_by is not None
     if wanted.now > intent.pay_by - timedelta(seconds=wanted.cut_off_s):
-        return Refused("PAYMENT_WINDOW_CLOSING", "too little time is left for another attempt")
+        return Refused("ATTEMPT_NOT_ALLOWED", "too little time is left for another attempt")
     if intent.charges or any(attempt.status is AttemptStatus.MISMATCHED for attempt in intent.attempts):
-        return Refused("PAYMENT_UNDER_REVIEW", "money has arrived and a person is looking at it")
+        return Refused("ATTEMPT_NOT_ALLOWED", "money has arrived and a person is looking at it")
     if len(intent.attempts) >= wanted.most:
-        return Refused("TOO_MANY_ATTEMPTS", f"at most {wanted.most} attempts are possible")
+        return Refused("ATTEMPT_NOT_ALLOWED", f"at most {wanted.most} attempts are possible")
     return _with_new_attempt(intent, wanted.attempt)
 
 

@@ -252,9 +252,13 @@ class Esewa:
         self.client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
             follow_redirects=False,
+            transport=httpx2.AsyncHTTPTransport(
+                retries=1,  # of a connection that could not be made: nothing was asked yet
+                trust_env=False,
+                limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
+            ),
             headers={"accept": "application/json", "accept-encoding": "identity"},
             trust_env=False,  # no proxy from the environment may see, or answer, for the gateway
-            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
         )
 
     def open(self, asked: Asked) -> FormPost:

@@ -1,7 +1,7 @@
 """Reading intents: whole, and locked in key order."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 from uuid import UUID
 
@@ -20,6 +20,13 @@ LOCK_INTENTS = """
     where subject_id = any($1::uuid[])
     order by subject_id
     for no key update
+"""
+
+READ_INTENT = """
+    select subject_id, subject_kind, status, customer_id, amount_paisa, pay_by, close_at, verified_at, answer,
+           traceparent, has_details, seq
+    from intents
+    where subject_id = $1
 """
 
 # A statement of its own: what one that waits for a lock reads beside it may be older than the locked row.
@@ -58,7 +65,15 @@ READ_ITEMS = """
 
 async def lock_intents(tx: Tx, subject_ids: Collection[UUID]) -> dict[UUID, Intent]:
     """The intents of these subjects, whole, locked in key order until the transaction ends."""
-    rows = await tx.fetch(LOCK_INTENTS, list(set(subject_ids)))
+    return await _whole(tx, await tx.fetch(LOCK_INTENTS, list(set(subject_ids))))
+
+
+async def read_intent(tx: Tx, subject_id: UUID) -> Intent | None:
+    """One intent, whole, as it stands; for showing, not for deciding."""
+    return (await _whole(tx, await tx.fetch(READ_INTENT, subject_id))).get(subject_id)
+
+
+async def _whole(tx: Tx, rows: Sequence[Record]) -> dict[UUID, Intent]:
     if not rows:
         return {}
     tried = _by_subject(await tx.fetch(READ_ATTEMPTS, [row["subject_id"] for row in rows]))

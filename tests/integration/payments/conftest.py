@@ -1,6 +1,7 @@
 """What the payments tests stand on: a migrated database and the gateways of a test merchant."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import asyncpg
 import pytest

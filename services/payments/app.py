@@ -1,0 +1,24 @@
+"""Payments, wired."""
+
+from services.chassis.app import Service
+from services.payments import api, gateways, handlers, reconcilers
+from services.payments.poller import poll_attempts
+from services.payments.settings import PaymentsSettings
+
+
+def build(settings: PaymentsSettings) -> Service:
+    """The service as one process runs it."""
+    gateways.use(settings)
+    return Service(
+        "payments",
+        settings,
+        router=api.router,
+        consumer=handlers.consumer,
+        reconcilers=(
+            reconcilers.close_windows,
+            reconcilers.alarm_unanswered,
+            reconcilers.open_unanswered_cases,
+            reconcilers.wake_forgotten_attempts,
+        ),
+        workers=(poll_attempts,),
+    )

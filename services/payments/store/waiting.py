@@ -1,0 +1,85 @@
+"""Intents that something should have happened to by now."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.chassis.db import Tx
+
+# Only those a decision would move: windows that nobody can decide yet must not crowd out the others.
+READ_CLOSABLE = """
+    select subject_id
+    from intents i
+    where status = 'AWAITING_PAYMENT' and close_at <= $1
+      and (
+        (not exists (
+            select from attempts a
+            where a.subject_id = i.subject_id
+              and (a.status in ('IN_FLIGHT', 'ON_HOLD')
+                   or a.status not in ('MISMATCHED', 'CONFIRMED', 'REVERSED')
+                      and coalesce(a.answered_at, '-infinity') < i.close_at))
+         and not exists (
+            select from review_cases c
+            where c.subject_id = i.subject_id and c.open and c.reason in ('mismatch', 'reversed')))
+        or (close_at <= $1 - $2::float8 * interval '1 second'
+            and not exists (
+                select from review_cases c
+                where c.subject_id = i.subject_id
+                  and (c.reason = 'undecided' or c.open and c.reason = 'mismatch')))
+      )
+    order by close_at
+    limit $3
+"""
+
+# The relay's cursor of every partition has passed the transaction that told it.
+NOTE_LEFT = """
+    with gone as (
+        select subject_id from intents i
+        where status = 'SUCCEEDED' and answer is null and left_at is null
+          and not exists (select from outbox_shard s where not pg_visible_in_snapshot(i.verified_xid, s.snap))
+        order by verified_at
+        limit $1
+        for update skip locked
+    )
+    update intents i set left_at = now() from gone where i.subject_id = gone.subject_id
+"""
+
+READ_UNANSWERED = """
+    select subject_id from intents
+    where status = 'SUCCEEDED' and answer is null and verified_at <= $1
+    order by verified_at
+    limit $2
+"""
+
+READ_LEFT_UNANSWERED = """
+    select subject_id from intents i
+    where status = 'SUCCEEDED' and answer is null and left_at <= $1
+      and not exists (
+        select from review_cases c where c.subject_id = i.subject_id and c.reason = 'unanswered')
+    order by verified_at
+    limit $2
+"""
+
+
+async def read_closable(tx: Tx, now: datetime, *, patience_s: float, limit: int) -> list[UUID]:
+    """Open windows past their last lookups, which can be decided or must be looked at."""
+    return _ids(await tx.fetch(READ_CLOSABLE, now, patience_s, limit))
+
+
+async def note_left(tx: Tx, limit: int) -> None:
+    """Write down which payments have been told to the broker."""
+    await tx.execute(NOTE_LEFT, limit)
+
+
+async def read_unanswered(tx: Tx, before: datetime, limit: int) -> list[UUID]:
+    """Payments without an answer that were verified before this time."""
+    return _ids(await tx.fetch(READ_UNANSWERED, before, limit))
+
+
+async def read_left_unanswered(tx: Tx, before: datetime, limit: int) -> list[UUID]:
+    """Payments that were told before this time and have neither an answer nor a case."""
+    return _ids(await tx.fetch(READ_LEFT_UNANSWERED, before, limit))
+
+
+def _ids(rows: Sequence[object]) -> list[UUID]:
+    return [row["subject_id"] for row in rows]  # type: ignore[index]
