@@ -30,6 +30,10 @@ check: $(READY) ## style, format and types
 test: $(READY) ## the whole suite, against a real broker and a real database
 	$(BIN)/pytest -n $(WORKERS)
 
+.PHONY: dev
+dev: $(READY) ## the whole system as local processes, until Ctrl-C
+	$(BIN)/python -m infra
+
 .PHONY: up
 up: ## the whole system in containers (docker compose), until Ctrl-C
 	docker compose up --build

@@ -123,12 +123,18 @@ def _write_properties(folder: Path, port: int, extra: Sequence[str]) -> Path:
 
 
 async def _format(libs: Path, properties: Path, log: Path) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = _cluster_id()
     tool = ("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
     command = _java(libs, SHORT_LIVED, *tool)
     await processes.run(
         Program("kafka format", command, log, answers=processes.never_asked, env=_environment())
     )
+
+
+def _cluster_id() -> str:
+    """A random id that never begins with `-`, which the tool would take for an option: the top bit is clear."""
+    first, *rest = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
 
 def _java(libs: Path, options: Sequence[str], *arguments: str) -> list[str]:

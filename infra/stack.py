@@ -18,7 +18,8 @@ from infra.parts import AUDIENCE, ISSUER, ROOT, Part, Plan, present_services, ta
 from infra.progress import plain
 from infra.supervisor import Report, State, Supervised
 
-RUN = ROOT / ".run"
+HERE = ROOT / ".run" / "demo"
+"""The folder of this checkout's own stack, which `make dev` and the demo share."""
 READY_WITHIN_S = 60.0
 
 
@@ -166,7 +167,7 @@ def erase(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe(folder: Path = RUN / "dev") -> dict[str, Any]:
+def describe(folder: Path = HERE) -> dict[str, Any]:
     """What the stack that runs in that folder wrote down; raises NotRunningError when none does."""
     if not _is_held(folder / "lock"):
         raise NotRunningError(f"no stack runs in {folder}")
