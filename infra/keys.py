@@ -31,7 +31,7 @@ class Keys:
 
     @property
     def address_keys(self) -> Path:
-        """`{"current": id, id: 32 bytes in base64}`: what orders encrypts addresses with."""
+        """`{"current": id, "keys": {id: 32 bytes in base64}}`: what orders encrypts addresses with."""
         return self.folder / "address-keys.json"
 
     @property
@@ -79,9 +79,9 @@ def _make_issuer(keys: Keys) -> None:
     _write(keys.jwks, json.dumps({"keys": [public | {"kid": key_id(private), "use": "sig", "alg": "RS256"}]}))
 
 
-def _address_keys() -> dict[str, str]:
+def _address_keys() -> dict[str, object]:
     name = secrets.token_hex(4)
-    return {"current": name, name: base64.b64encode(secrets.token_bytes(32)).decode()}
+    return {"current": name, "keys": {name: base64.b64encode(secrets.token_bytes(32)).decode()}}
 
 
 def _write(path: Path, text: str) -> None:
