@@ -132,7 +132,7 @@ async def _format(libs: Path, properties: Path, log: Path) -> None:
 
 
 def _cluster_id() -> str:
-    """A random id that never begins with `-`, which the tool would take for an option: the top bit is clear."""
+    """A random id with the top bit clear: one that begins with `-` the tool would take for an option."""
     first, *rest = uuid.uuid4().bytes
     return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
