@@ -1,7 +1,7 @@
 """From a cart to a finalized order, on a real database."""
 
 from services.chassis.ids import new_id
-from tests.integration.orders.conftest import Orders
+from tests.integration.orders.world import Orders
 from tests.unit.orders import making
 
 
