@@ -91,11 +91,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One SKU as it stands in the catalogue and in stock; without `delivery_paisa` its vendor is unknown."""
+    """One SKU as it stands in the catalogue; without `delivery_paisa` its vendor is unknown."""
 
     sku: str
-    on_hand: int
-    reserved: int
     price_paisa: int
     vendor_id: UUID
     delivery_paisa: int | None
@@ -103,14 +101,13 @@ class Offer:
     title: str
     withdrawn: bool = False
 
-    @property
-    def available(self) -> int:
-        """Units nobody was promised."""
-        return self.on_hand - self.reserved
 
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The catalogue, and by SKU the units that are on hand and promised to nobody."""
 
-Shelf: TypeAlias = Mapping[str, Offer]
-"""The offers by SKU, as they are when a cause is decided."""
+    offers: Mapping[str, Offer]
+    free: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,7 @@ def _answer(so_far: Changed[Order], wanted: Wanted, shelf: Shelf) -> Decision[Or
         hold = Hold(wanted.hold_no, HoldStatus.REFUSED)
         rejected = StockRejected(order_id=wanted.order_id, hold_no=wanted.hold_no, lines=refusals)
         return _with_hold(so_far, hold, tell=(rejected,))
-    prices: Mapping[str, Offer | Line] = _frozen(so_far.state) if wanted.hold_no > 1 else shelf
+    prices: Mapping[str, Offer | Line] = _frozen(so_far.state) if wanted.hold_no > 1 else shelf.offers
     if not prices.keys() >= quantities.keys():
         return Never(f"hold {wanted.hold_no} is wanted, but no earlier hold has its prices")
     lines = tuple(_line(prices[sku], quantity) for sku, quantity in sorted(quantities.items()))
@@ -176,16 +173,16 @@ def summed(lines: Iterable[WantedLine]) -> dict[str, int]:
 
 def _refusals(quantities: Mapping[str, int], shelf: Shelf) -> Iterable[RefusedLine]:
     for sku, quantity in quantities.items():
-        if (code := _refusal(shelf.get(sku), quantity)) is not None:
+        if (code := _refusal(shelf.offers.get(sku), shelf.free.get(sku, 0), quantity)) is not None:
             yield RefusedLine(sku=sku, code=code)
 
 
-def _refusal(offer: Offer | None, quantity: int) -> RefusalCode | None:
+def _refusal(offer: Offer | None, free: int, quantity: int) -> RefusalCode | None:
     if offer is None or offer.withdrawn:
         return "PRODUCT_UNAVAILABLE"
     if offer.delivery_paisa is None:
         return "VENDOR_NOT_FOUND"
-    return "OUT_OF_STOCK" if quantity > min(offer.available, MOST_OF_ONE_SKU) else None
+    return "OUT_OF_STOCK" if quantity > min(free, MOST_OF_ONE_SKU) else None
 
 
 def _frozen(order: Order) -> Mapping[str, Offer | Line]:
@@ -345,37 +342,40 @@ def _with_hold(
         StockMove(line.sku, on_hand * line.quantity, reserved * line.quantity, order.order_id, hold.hold_no)
         for line in hold.lines
     )
-    return Changed(replace(order, holds=holds), so_far.tell + tell, so_far.do + moves)
+    state = Order(order.order_id, order.seq, order.closes_all, holds, order.returned)
+    return Changed(state, so_far.tell + tell, so_far.do + moves)
 
 
 # ---------------------------------------------------------------------------- the shelf
 
 
-def after(shelf: Shelf, moves: Iterable[StockMove]) -> dict[str, Offer]:
+def after(shelf: Shelf, moves: Iterable[StockMove]) -> Shelf:
     """The shelf as these moves leave it; SKUs that are not on it are of no interest."""
-    left = dict(shelf)
-    for move in moves:
-        if (offer := left.get(move.sku)) is not None:
-            left[move.sku] = replace(
-                offer, on_hand=offer.on_hand + move.on_hand, reserved=offer.reserved + move.reserved
-            )
-    return left
+    free = dict(shelf.free)
+    _take(free, moves)
+    return Shelf(shelf.offers, free)
 
 
 def in_turn(
     shelf: Shelf, decide: Callable[[Order | None, C, Shelf], Decision[Order]]
 ) -> Callable[[Order | None, C], Decision[Order]]:
     """Decide cause after cause on what the ones before have left: who comes first is served first."""
-    left = dict(shelf)
+    free = dict(shelf.free)
+    left = Shelf(shelf.offers, free)
 
     def decide_next(order: Order | None, cause: C) -> Decision[Order]:
         outcome = decide(order, cause, left)
         if isinstance(outcome, Changed):
-            touched = {move.sku: left[move.sku] for move in outcome.do if move.sku in left}
-            left.update(after(touched, outcome.do))
+            _take(free, outcome.do)
         return outcome
 
     return decide_next
+
+
+def _take(free: dict[str, int], moves: Iterable[StockMove]) -> None:
+    for move in moves:
+        if move.sku in free:
+            free[move.sku] += move.on_hand - move.reserved
 
 
 # ---------------------------------------------------------------------------- what people change
@@ -395,7 +395,7 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The stock of one SKU; `is_new` until its ledger has a first line."""
+    """The stock of one SKU; `is_new` until the first units come."""
 
     sku: str
     vendor_id: UUID

@@ -16,7 +16,7 @@ from services.inventory.store import holds, stock
 async def reserve_stock(tx: Tx, wanted: Sequence[Wanted]) -> Verdicts[Order]:
     """Hold every line of each order or none, in the order they came: who comes first is served first."""
     orders = await holds.open_orders(tx, (one.order_id for one in wanted))
-    shelf = await stock.lock_offers(tx, (line.sku for one in wanted for line in one.lines))
+    shelf = await stock.lock_shelf(tx, (line.sku for one in wanted for line in one.lines))
     verdicts = decide_each(wanted, orders, domain.in_turn(shelf, domain.reserve))
     return await _save_and_tell(tx, orders, verdicts)
 

@@ -30,7 +30,7 @@ create table stock (
     sku text primary key references variants,
     on_hand bigint not null default 0,
     reserved bigint not null default 0,
-    version bigint not null default 1,
+    version bigint not null default 1,       -- 1 until the first units come
     constraint stock_never_oversold check (0 <= reserved and reserved <= on_hand)
 ) with (fillfactor = 50);
 
@@ -91,7 +91,7 @@ create table stock_movements (
     order_id uuid,
     hold_no int,
     order_item_id uuid,
-    adjustment_id uuid unique references adjustments,
+    adjustment_id uuid references adjustments,
     moved_at timestamptz not null default now(),
     constraint stock_movements_kind_fits check (
         case kind
@@ -105,7 +105,8 @@ create table stock_movements (
 );
 create unique index stock_movements_sold_once on stock_movements (order_id, hold_no, sku) where kind = 'sold';
 create unique index stock_movements_returned_once on stock_movements (order_item_id) where kind = 'returned';
-create index stock_movements_of_sku on stock_movements (sku, id);
+create unique index stock_movements_adjusted_once on stock_movements (adjustment_id)
+    where adjustment_id is not null;
 
 -- Rows that only grow: the service may insert and read, nobody may change them.
 create function refuse_change() returns trigger language plpgsql as $$

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from services.chassis.db import Tx
-from services.inventory.domain import Adjustment, Level, MovementKind, Offer, StockMove
+from services.inventory.domain import Adjustment, Level, MovementKind, Offer, Shelf, StockMove
 
 # Locked in SKU order, so that two batches with the same SKUs wait for each other and never in a circle.
-LOCK_OFFERS = """
-    select s.sku, s.on_hand, s.reserved, v.price_paisa, p.vendor_id, d.delivery_charge_paisa, p.slug, p.title,
-           v.withdrawn_at is not null or p.withdrawn_at is not null as withdrawn
+LOCK_SHELF = """
+    select s.sku, v.price_paisa, p.vendor_id, d.delivery_charge_paisa, p.slug, p.title,
+           v.withdrawn_at is not null or p.withdrawn_at is not null as withdrawn,
+           s.on_hand - s.reserved as free
     from stock s
     join variants v on v.sku = s.sku
     join products p on p.id = v.product_id
@@ -38,7 +39,7 @@ INSERT_MOVEMENTS = """
 
 LOCK_LEVELS = """
     select s.sku, p.vendor_id, s.on_hand, s.reserved, s.version,
-           not exists (select from stock_movements m where m.sku = s.sku) as is_new
+           s.version = 1 as is_new
     from stock s
     join variants v on v.sku = s.sku
     join products p on p.id = v.product_id
@@ -67,10 +68,11 @@ INSERT_ADJUSTMENTS = """
 """
 
 
-async def lock_offers(tx: Tx, skus: Iterable[str]) -> dict[str, Offer]:
+async def lock_shelf(tx: Tx, skus: Iterable[str]) -> Shelf:
     """What is on sale of these SKUs, locked in SKU order; an unknown SKU is left out."""
-    rows = await tx.fetch(LOCK_OFFERS, sorted(set(skus)))
-    return {row["sku"]: Offer(*row) for row in rows}
+    rows = await tx.fetch(LOCK_SHELF, sorted(set(skus)))
+    offers = {row["sku"]: Offer(*row[:7]) for row in rows}
+    return Shelf(offers, {row["sku"]: row["free"] for row in rows})
 
 
 async def move_stock(tx: Tx, moves: Sequence[StockMove]) -> None:

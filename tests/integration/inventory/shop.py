@@ -25,7 +25,8 @@ FILL = """
     ), variant as (
         insert into variants (sku, product_id, price_paisa) select sku, $1, 1000 from unnest($2::text[]) sku
     ), shelf as (
-        insert into stock (sku, on_hand) select * from unnest($2::text[], $3::bigint[])
+        insert into stock (sku, on_hand, version)
+        select sku, units, 2 from unnest($2::text[], $3::bigint[]) as opening (sku, units)
     ), why as (
         insert into adjustments (id, sku, delta, reason, made_by)
         select gen_random_uuid(), sku, units, 'opening', $1

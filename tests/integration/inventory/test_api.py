@@ -218,7 +218,7 @@ async def test_a_vendor_counts_its_own_goods_and_the_ledger_says_so(front: Front
     await shop.fill(a=5)
     answer = await front.ask("POST", "/v1/vendor/stock/a/adjustments", adjustment(-2), as_=AS_VENDOR)
     assert answer.status_code == 201
-    assert answer.json() == {"sku": "a", "on_hand": 3, "reserved": 0, "available": 3, "version": 2}
+    assert answer.json() == {"sku": "a", "on_hand": 3, "reserved": 0, "available": 3, "version": 3}
     assert await shop.rows("""
         select kind, m.delta, reason, made_by from stock_movements m
         join adjustments on adjustments.id = adjustment_id where kind = 'adjusted'

@@ -107,7 +107,7 @@ VIOLATIONS = {
     "stock_movements_kind_fits: an adjustment nobody made": """
         insert into stock_movements (sku, kind, delta) values ('a', 'adjusted', 1)
     """,
-    "stock_movements_adjustment_id_key": """
+    "stock_movements_adjusted_once": """
         insert into stock_movements (sku, kind, delta, adjustment_id)
         select sku, kind, delta, adjustment_id from stock_movements where adjustment_id is not null
     """,

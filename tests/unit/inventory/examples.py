@@ -16,7 +16,7 @@ from contracts.orders import (
     OrderRevived,
     WantedLine,
 )
-from services.inventory.domain import Offer
+from services.inventory.domain import Offer, Shelf
 
 VENDOR = UUID(int=1)
 OTHER_VENDOR = UUID(int=2)
@@ -93,11 +93,9 @@ def item_cancelled(
     )
 
 
-def an_offer(sku: str = "a", on_hand: int = 10, reserved: int = 0) -> Offer:
+def an_offer(sku: str = "a") -> Offer:
     return Offer(
         sku=sku,
-        on_hand=on_hand,
-        reserved=reserved,
         price_paisa=1000,
         vendor_id=VENDOR,
         delivery_paisa=150,
@@ -106,8 +104,10 @@ def an_offer(sku: str = "a", on_hand: int = 10, reserved: int = 0) -> Offer:
     )
 
 
-def a_shelf(**on_hand: int) -> dict[str, Offer]:
-    return {sku: an_offer(sku, units) for sku, units in on_hand.items()}
+def a_shelf(*offers: Offer, **free: int) -> Shelf:
+    """Ordinary offers with so many free units each, and special ones with plenty."""
+    known = {sku: an_offer(sku) for sku in free} | {offer.sku: offer for offer in offers}
+    return Shelf(known, dict.fromkeys(known, 100) | free)
 
 
 def _step(order_id: UUID, item_id: UUID, sku: str, quantity: int) -> dict[str, Any]:

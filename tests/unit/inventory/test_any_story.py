@@ -71,7 +71,8 @@ def test_a_batch_decides_what_one_by_one_would_have_decided(story: list[Event], 
         in_batches.hear(*rest[:size])
         rest, turn = rest[size:], turn + 1
     assert in_batches.orders == one_by_one.orders
-    assert in_batches.shelf == one_by_one.shelf
+    assert in_batches.on_hand == one_by_one.on_hand
+    assert in_batches.reserved == one_by_one.reserved
     assert in_batches.told == one_by_one.told
 
 

@@ -12,7 +12,7 @@ from contracts.inventory import StockRejected, StockReleased, StockReserved
 from contracts.orders import WantedLine
 from services.chassis.decisions import Changed, Decision, Never, Unchanged, decide_each
 from services.inventory import domain
-from services.inventory.domain import Hold, HoldStatus, Offer, Order, StockMove
+from services.inventory.domain import Hold, HoldStatus, Order, StockMove
 from tests.unit.inventory.examples import (
     OTHER_VENDOR,
     VENDOR,
@@ -56,11 +56,11 @@ def statuses(order: Order) -> list[tuple[int, str]]:
 
 
 def test_all_lines_are_held_and_the_price_is_summed_once() -> None:
-    shelf = {
-        "a": replace(an_offer("a"), price_paisa=1000, delivery_paisa=150),
-        "b": replace(an_offer("b"), price_paisa=500, delivery_paisa=150),
-        "c": replace(an_offer("c"), price_paisa=70, vendor_id=OTHER_VENDOR, delivery_paisa=0),
-    }
+    shelf = a_shelf(
+        replace(an_offer("a"), price_paisa=1000, delivery_paisa=150),
+        replace(an_offer("b"), price_paisa=500, delivery_paisa=150),
+        replace(an_offer("c"), price_paisa=70, vendor_id=OTHER_VENDOR, delivery_paisa=0),
+    )
     decision = changed(domain.reserve(None, placed(ORDER, a=2, b=1, c=3), shelf))
 
     (reserved,) = decision.tell
@@ -95,12 +95,9 @@ def test_lines_of_the_same_sku_are_summed_before_they_are_compared_with_the_shel
 
 
 def test_one_refused_line_refuses_all_and_each_has_its_reason() -> None:
-    shelf = {
-        "a": an_offer("a", on_hand=9, reserved=8),
-        "b": an_offer("b"),
-        "c": replace(an_offer("c"), withdrawn=True),
-        "d": replace(an_offer("d"), delivery_paisa=None),
-    }
+    shelf = a_shelf(
+        replace(an_offer("c"), withdrawn=True), replace(an_offer("d"), delivery_paisa=None), a=1, b=1
+    )
     decision = changed(domain.reserve(None, placed(ORDER, a=2, b=1, c=1, d=1, e=1), shelf))
 
     (rejected,) = decision.tell
@@ -158,7 +155,7 @@ def test_contested_stock_goes_to_whoever_came_first() -> None:
 def test_a_revival_holds_again_at_the_price_of_the_first_hold() -> None:
     first = held(a=2)
     ended = changed(domain.end(first, expired(ORDER))).state
-    dearer = {"a": replace(an_offer("a"), price_paisa=9999, delivery_paisa=9999)}
+    dearer = a_shelf(replace(an_offer("a"), price_paisa=9999, delivery_paisa=9999))
 
     (reserved,) = changed(domain.reserve(ended, revived(ORDER, a=2), dearer)).tell
 
@@ -167,9 +164,7 @@ def test_a_revival_holds_again_at_the_price_of_the_first_hold() -> None:
 
 
 def test_a_revival_that_comes_before_the_end_ends_the_hold_before_it_and_takes_its_units() -> None:
-    shelf = {"a": an_offer("a", on_hand=2, reserved=2)}
-
-    decision = changed(domain.reserve(held(a=2), revived(ORDER, a=2), shelf))
+    decision = changed(domain.reserve(held(a=2), revived(ORDER, a=2), a_shelf(a=0)))
 
     assert [type(event) for event in decision.tell] == [StockReleased, StockReserved]
     assert statuses(decision.state) == [(1, "ended"), (2, "held")]
@@ -302,10 +297,10 @@ CHECKOUT_ENDS: list[Sequence[Event]] = [
     ids=lambda arrival: " ".join(event.TOPIC for event in arrival),
 )
 def test_a_checkout_that_ended_holds_nothing_whatever_came_first_or_twice(arrival: Sequence[Event]) -> None:
-    world = World(on_hand={"a": 1})
+    world = World(opening={"a": 1})
     for event in arrival:
         world.hear(event)
-    assert world.shelf["a"].available == 1
+    assert world.reserved["a"] == 0
     world.check()
 
 
@@ -323,11 +318,11 @@ ORDER_CLOSES: Sequence[Event] = (
     ids=lambda arrival: " ".join(event.TOPIC for event in arrival),
 )
 def test_a_sale_and_its_return_do_not_depend_on_the_order_of_arrival(arrival: Sequence[Event]) -> None:
-    world = World(on_hand={"a": 5})
+    world = World(opening={"a": 5})
     world.hear(placed(ORDER, a=2))
     for event in arrival:
         world.hear(event)
-    assert (world.shelf["a"].on_hand, world.shelf["a"].reserved) == (5, 0)
+    assert (world.on_hand["a"], world.reserved["a"]) == (5, 0)
     assert sorted(move.on_hand for move in world.ledger) == [-2, 2]
     world.check()
 
@@ -338,8 +333,6 @@ def test_nothing_leaves_an_end_state(status: HoldStatus | None) -> None:
     assert leaves == (status in {None, HoldStatus.HELD})
 
 
-def test_what_is_left_of_an_offer_follows_the_moves() -> None:
-    offer: Offer = an_offer("a", on_hand=5, reserved=2)
-    left = domain.after({"a": offer}, [StockMove("a", -1, -1, ORDER, 1), StockMove("z", 1, 0, ORDER)])
-    assert (left["a"].on_hand, left["a"].reserved, left["a"].available) == (4, 1, 3)
-    assert "z" not in left
+def test_what_is_left_on_the_shelf_follows_the_moves() -> None:
+    moves = [StockMove("a", 0, 2, ORDER, 1), StockMove("b", -1, -1, ORDER, 1), StockMove("z", 1, 0, ORDER)]
+    assert domain.after(a_shelf(a=5, b=5), moves).free == {"a": 3, "b": 5}

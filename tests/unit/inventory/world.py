@@ -1,31 +1,32 @@
 """Inventory without a database: the pure decisions, a shelf and a ledger, and what must hold of them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from contracts.event import Event
 from contracts.orders import ItemCancelled, OrderCancelled, OrderExpired, OrderPlaced, OrderRevived
-from services.chassis.decisions import Changed, Decision, Verdicts, decide_each
+from services.chassis.decisions import Decision, Verdicts, decide_each
 from services.inventory import domain
-from services.inventory.domain import HoldStatus, Offer, Order, Shelf, StockMove
-from tests.unit.inventory.examples import an_offer
+from services.inventory.domain import HoldStatus, Order, Shelf, StockMove
+from tests.unit.inventory.examples import a_shelf
 
 
 @dataclass(slots=True)
 class World:
-    """The states of all orders, what is on the shelf, and the ledger since it was filled."""
+    """The states of all orders, the stock, and the ledger since it was filled."""
 
-    on_hand: Mapping[str, int]
+    opening: Mapping[str, int]
     orders: dict[UUID, Order] = field(default_factory=dict)
-    shelf: dict[str, Offer] = field(default_factory=dict)
+    on_hand: Counter[str] = field(default_factory=Counter)
+    reserved: Counter[str] = field(default_factory=Counter)
     ledger: list[StockMove] = field(default_factory=list)
     told: list[tuple[UUID, int, Event]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.shelf = {sku: an_offer(sku, units) for sku, units in self.on_hand.items()}
+        self.on_hand.update(self.opening)
 
     @staticmethod
     def decide(order: Order | None, event: Any, shelf: Shelf) -> Decision[Order]:  # noqa: ANN401 - any event heard
@@ -42,9 +43,12 @@ class World:
 
     def hear(self, *events: Event) -> Verdicts[Order]:
         """One batch."""
-        verdicts: Verdicts[Order] = decide_each(events, self.orders, domain.in_turn(self.shelf, self.decide))
+        shelf = a_shelf(**{sku: self.on_hand[sku] - self.reserved[sku] for sku in self.opening})
+        verdicts: Verdicts[Order] = decide_each(events, self.orders, domain.in_turn(shelf, self.decide))
         self.orders.update(verdicts.changed)
-        self.shelf = domain.after(self.shelf, verdicts.done)
+        for move in verdicts.done:
+            self.on_hand[move.sku] += move.on_hand
+            self.reserved[move.sku] += move.reserved
         self.ledger += [move for move in verdicts.done if move.on_hand]
         self.told += [(one.event.key, one.sequence, one.event) for one in verdicts.told]
         return verdicts
@@ -62,15 +66,10 @@ class World:
         moved = Counter[str]()
         for move in self.ledger:
             moved[move.sku] += move.on_hand
-        for sku, offer in self.shelf.items():
-            assert 0 <= offer.reserved <= offer.on_hand, offer
-            assert offer.reserved == live[sku], offer
-            assert offer.on_hand == self.on_hand[sku] + moved[sku], offer
+        for sku, opening in self.opening.items():
+            assert 0 <= self.reserved[sku] <= self.on_hand[sku], sku
+            assert self.reserved[sku] == live[sku], sku
+            assert self.on_hand[sku] == opening + moved[sku], sku
         for key, order in self.orders.items():
             sequences = [sequence for told, sequence, _ in self.told if told == key]
             assert sequences == list(range(1, order.seq + 1))
-
-
-def changes(verdicts: Sequence[Verdicts[Order]]) -> int:
-    """How many causes changed something."""
-    return sum(isinstance(outcome, Changed) for one in verdicts for outcome in one.outcomes)
