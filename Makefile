@@ -30,6 +30,10 @@ check: $(READY) ## style, format and types
 test: $(READY) ## the whole suite, against a real broker and a real database
 	$(BIN)/pytest -n $(WORKERS)
 
+.PHONY: demo
+demo: $(READY) ## a story played on the whole system; stays up on a terminal
+	$(BIN)/python -m infra.demo
+
 .PHONY: dev
 dev: $(READY) ## the whole system as local processes, until Ctrl-C
 	$(BIN)/python -m infra

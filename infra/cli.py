@@ -1,0 +1,38 @@
+"""`kb`: what a developer or operator asks of a running installation."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID, uuid4
+
+import typer
+
+from infra.issuer import Issuer
+from infra.parts import AUDIENCE, ISSUER, ROOT
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Instance = Annotated[str, typer.Option(help="Which stack of this checkout.")]
+
+
+@app.callback()
+def main() -> None:
+    """Commands about one stack of this checkout."""
+
+
+@app.command()
+def token(
+    role: Annotated[list[str], typer.Option(help="customer, vendor, admin, ...; may be given again.")],
+    subject: Annotated[UUID | None, typer.Option(help="Who; a new person otherwise.")] = None,
+    vendor_id: Annotated[UUID | None, typer.Option(help="Whose items, for vendors.")] = None,
+    instance: Instance = "demo",
+) -> None:
+    """Print an access token of the development issuer, good for an hour."""
+    pem = ROOT / ".run" / instance / "secrets" / "issuer.pem"
+    _need(pem, f"there is no stack `{instance}`: start one with `make dev`")
+    issuer = Issuer.read(pem, ISSUER, AUDIENCE)
+    typer.echo(issuer.make_token(subject=subject or uuid4(), roles=role, vendor_id=vendor_id))
+
+
+def _need(path: Path, otherwise: str) -> None:
+    if not path.exists():
+        typer.secho(otherwise, err=True, fg="red")
+        raise typer.Exit(2)
