@@ -1,0 +1,60 @@
+"""The whole service as one process: an order comes in on Kafka, stock is held, the answer goes out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer
+
+from contracts.inventory import StockReserved
+from services.chassis.app import Process
+from services.inventory.app import build
+from services.inventory.settings import InventorySettings
+from tests.integration.inventory.front import write_jwks
+from tests.integration.inventory.shop import Shop
+from tests.support.records import send, sent
+from tests.support.waiting import until
+from tests.unit.inventory.examples import expired, finalized, placed
+
+
+async def test_an_order_is_held_answered_and_sold_over_kafka(
+    shop: Shop, kafka: str, topics: Callable[..., Awaitable[str]], tmp_path: Path
+) -> None:
+    await shop.fill(a=5)
+    prefix = await topics()
+    write_jwks(tmp_path / "jwks.json")
+    settings = InventorySettings(
+        database_url=shop.db.dsn, kafka=kafka, topic_prefix=prefix, jwks_file=tmp_path / "jwks.json"
+    )
+    process = Process(build(settings))
+    running = asyncio.create_task(process.run())
+    try:
+        sold, ended = placed(uuid4(), a=2), placed(uuid4(), a=1)
+        await send(kafka, prefix, [sent(sold), sent(ended), sent(sold)])
+        answer = await _first(kafka, f"{prefix}stock.reserved")
+        told = StockReserved.model_validate_json(answer)
+        assert told.order_id in {sold.order_id, ended.order_id}
+        assert told.total_paisa in {2 * 1000 + 150, 1000 + 150}
+
+        await send(kafka, prefix, [sent(finalized(sold.order_id)), sent(expired(ended.order_id))])
+        await until(lambda: _is(shop, (3, 0)), what="2 sold, 1 back")
+    finally:
+        process.stopping.set()
+        assert await running == 0
+    assert await shop.broken_promises() == []
+
+
+async def _is(shop: Shop, units: tuple[int, int]) -> bool:
+    return await shop.units() == units
+
+
+async def _first(kafka: str, topic: str) -> bytes:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        async with asyncio.timeout(30):
+            value: bytes = (await consumer.getone()).value
+            return value
+    finally:
+        await consumer.stop()
