@@ -46,6 +46,7 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     # Cart and checkout
     "CART_EMPTY": ProblemType(422, "The cart is empty"),
     "CART_FULL": ProblemType(422, "A cart holds at most 50 lines"),
+    "QUANTITY_LIMIT": ProblemType(422, "At most 50 units of one SKU in a checkout"),
     "PRODUCT_UNAVAILABLE": ProblemType(404, "The product is not on sale"),
     "VENDOR_NOT_FOUND": ProblemType(404, "The vendor does not exist"),
     "OUT_OF_STOCK": ProblemType(409, "Not enough is left"),
@@ -56,6 +57,8 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     # Orders and items
     "INVALID_TRANSITION": ProblemType(409, "The status does not allow this step"),
     "ORDER_ON_HOLD": ProblemType(409, "A person is looking at this order; nothing may ship"),
+    "COLLECTION_REQUIRED": ProblemType(422, "Say how much cash was collected"),
+    "NOTHING_TO_COLLECT": ProblemType(422, "There is no cash to collect with this step"),
     # Stock
     "STOCK_WOULD_GO_NEGATIVE": ProblemType(409, "Stock cannot fall below what is held"),
     "SKU_TAKEN": ProblemType(409, "The SKU belongs to another product"),

@@ -31,6 +31,15 @@ class Watch:
         """Something was told about this order."""
         self._hint.set()
 
+    @property
+    def is_hinted(self) -> bool:
+        """Whether there is something to look at."""
+        return self._hint.is_set()
+
+    async def hint(self) -> None:
+        """The next hint, however long it takes."""
+        await self._hint.wait()
+
     async def wait(self, most_s: float) -> bool:
         """Until the next hint, at most `most_s`; without Kafka only 250 ms, so that the owner is asked again.
 
@@ -39,7 +48,7 @@ class Watch:
         patience = POLL_S if self._live.hears else POLL_BLIND_S
         try:
             async with asyncio.timeout(min(most_s, patience)):
-                await self._hint.wait()
+                await self.hint()
         except TimeoutError:
             return most_s > patience
         self._hint.clear()
@@ -69,6 +78,11 @@ class Live:
             self._watches[key].discard(watch)
             if not self._watches[key]:
                 del self._watches[key]
+
+    @property
+    def watched(self) -> int:
+        """How many orders somebody waits for."""
+        return len(self._watches)
 
     async def run(self) -> None:
         """Read for ever; raises when Kafka goes away, to be started again."""

@@ -15,6 +15,10 @@ class Streams:
         self._most = most
         self._open: Counter[UUID] = Counter()
 
+    def open_of(self, subject: UUID) -> int:
+        """How many this person has open."""
+        return self._open[subject]
+
     @contextmanager
     def one_of(self, subject: UUID) -> Iterator[None]:
         """Hold one place; raises 429 `TOO_MANY_STREAMS`."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
@@ -26,8 +27,6 @@ TOTAL_S: Final = 3.0
 TIMEOUTS: Final = httpx2.Timeout(TOTAL_S, connect=CONNECT_S, pool=1.0)
 POOL: Final = httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=20.0)
 """An idle connection is dropped before the service (30 s) drops it."""
-REFUSED_FROM: Final = 400
-SERVER_ERROR: Final = 500
 REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 FORWARDED: Final = ("authorization", "idempotency-key", "if-match", "if-none-match", "content-type")
 """Only these headers go on: whatever a caller invents about who he is stays outside."""
@@ -44,7 +43,12 @@ class Reply:
     @property
     def refused(self) -> bool:
         """Whether this is a problem document."""
-        return self.status >= REFUSED_FROM
+        return self.status >= HTTPStatus.BAD_REQUEST
+
+    @property
+    def redirects(self) -> bool:
+        """Whether it points elsewhere: no service of ours does."""
+        return HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.BAD_REQUEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,6 @@ def refusal(reply: Reply) -> Problem:
         headers = {name: reply.headers[name] for name in kept if name in reply.headers}
         return Problem(reply.status, said["code"], said["detail"], errors=errors, headers=headers)
     except (ValueError, KeyError, TypeError):
-        if reply.status >= SERVER_ERROR:
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return unavailable("A service behind the gateway failed.")
         return Problem(502, "UPSTREAM_INVALID")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from inspect import Parameter, Signature
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import quote
@@ -174,7 +175,8 @@ def _parameters(forward: Forward) -> list[Parameter]:
 def passed_on(reply: Reply) -> Response:
     """A service's answer as ours; one that is neither JSON nor a problem is not passed on."""
     kind = reply.headers.get("content-type", "")
-    if reply.body and not kind.startswith(("application/json", "application/problem+json")):
+    is_json = kind.startswith(("application/json", "application/problem+json"))
+    if reply.status != HTTPStatus.NOT_MODIFIED and (reply.redirects or (reply.body and not is_json)):
         raise Problem(502, "UPSTREAM_INVALID")
     headers = {name: reply.headers[name] for name in PASSED_ON if name in reply.headers}
     return Response(reply.body, reply.status, headers)
