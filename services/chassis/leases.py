@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.chassis import parked_rows
 from services.chassis.outbox_metrics import FENCED, ORDER_VIOLATION, TAKEOVER
 from services.chassis.window import Cursor, Snapshot
 
@@ -73,11 +74,6 @@ HAND_BACK: Final = """
     where shard.part = old.part and shard.epoch = old.epoch and shard.owner = $1
 """
 COUNT_SHARDS: Final = "select count(*) from outbox_shard"
-BLOCKED: Final = """
-    select part, topic, key from outbox_parked
-    where part = any($1) and state in ('parked', 'retry')
-    group by part, topic, key
-"""
 REMEMBERED_KEYS: Final = 10_000
 SAFETY: Final = 0.8
 """The share of a lease in which its owner still publishes; the rest covers a clock that runs differently."""
@@ -94,6 +90,8 @@ class Shard:
     """On the loop's clock; nothing is sent after it."""
     blocked: set[tuple[str, str]] = field(default_factory=set)
     """(topic, key) behind a parked record."""
+    look_again_at: float = 0.0
+    """When to ask whether somebody wants a parked key sent; on the loop's clock."""
     behind: bool = True
     """May have a long way to go: reads apart from the others until it is level with them."""
     busy: bool = False
@@ -230,11 +228,11 @@ class Leases:
                 CLAIM, self.owner, lease, wanted, self._first, self._predecessors, list(self.held)
             )
             self._first = False
-            blocked = await connection.fetch(BLOCKED, [row["part"] for row in rows]) if rows else []
+            blocked = {row["part"]: await parked_rows.blocked(connection, row["part"]) for row in rows}
         deadline = asked_at + SAFETY * self.terms.lease_s
         for row in rows:
             shard = Shard(row["part"], row["epoch"], _cursor(row), deadline)
-            shard.blocked = {(one["topic"], one["key"]) for one in blocked if one["part"] == shard.part}
+            shard.blocked = blocked[shard.part]
             self.held[shard.part] = shard
             TAKEOVER.inc(row["taken_over"])
         if rows:

@@ -7,17 +7,17 @@ sending is a `Sink` (`publisher`). A crash costs copies of what was sent since t
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
 
-from services.chassis import outbox_backlog
+from services.chassis import outbox_backlog, parked_rows
 from services.chassis import outbox_metrics as metrics
 from services.chassis.leases import Leases, Shard, Terms
-from services.chassis.parked_rows import OvertakenError, park
+from services.chassis.parked_rows import OvertakenError
 from services.chassis.publisher import KafkaSink, RefusedError, Row, Sink, UnavailableError
 from services.chassis.send_span import send_span
 from services.chassis.window import Backlog, Cursor, Page, read_level
@@ -32,8 +32,10 @@ SESSION: Final = {
     "lock_timeout": "2000",
     "idle_in_transaction_session_timeout": "15000",
     "timezone": "UTC",
+    "work_mem": "16MB",
     # Windows are always found by the index; a plan made for other sizes, or made anew each time, costs more.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -60,6 +62,7 @@ class Pace:
     straggler_s: float = 0.02
     """A shard slower than this is left behind, so that it cannot hold up the others."""
     send_s: float = 10.0
+    retry_look_s: float = 1.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 30.0
     terms: Terms = field(default_factory=Terms)
@@ -160,8 +163,12 @@ class Relay:
         """Read and send once; returns how many rows were found, and whether there is more to read at once."""
         now = asyncio.get_running_loop().time()
         ready = [one for one in self.leases.held.values() if self._is_ready(one, now)]
-        level = [shard for shard in ready if not shard.behind]
         found, more = 0, False
+        for shard in ready:
+            if shard.blocked and now >= shard.look_again_at:
+                self._start(self._retry_parked(shard), shard)
+        ready = [shard for shard in ready if not shard.busy]
+        level = [shard for shard in ready if not shard.behind]
         for shards in ([level] if level else []) + _by_cursor(shard for shard in ready if shard.behind):
             page = await self._read(reader, shards)
             found += len(page.rows)
@@ -225,10 +232,14 @@ class Relay:
             if not rows[shard.part]:
                 self._advance(shard, cursor)
                 continue
-            task = asyncio.create_task(self._send(shard, rows[shard.part], cursor))
-            self._new.add(task)
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._start(self._send(shard, rows[shard.part], cursor), shard)
+
+    def _start(self, work: Coroutine[Any, Any, None], shard: Shard) -> None:
+        shard.busy = True
+        task = asyncio.create_task(work)
+        self._new.add(task)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
     def _advance(self, shard: Shard, cursor: Cursor) -> None:
         shard.cursor = cursor
@@ -288,10 +299,41 @@ class Relay:
     async def _park(self, shard: Shard, rows: Sequence[Row], error: str) -> None:
         try:
             async with self.leases.connection() as connection:
-                await park(connection, self.leases.owner, shard.epoch, rows, error)
+                await parked_rows.park(connection, self.leases.owner, shard.epoch, rows, error)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
             raise UnavailableError(f"not parked: {failure!r}") from failure
         LOG.error("parked", part=shard.part, topic=rows[0]["topic"], rows=len(rows), error=error)
+
+    async def _retry_parked(self, shard: Shard) -> None:
+        """Send what somebody wants sent after all, then see which keys are still blocked."""
+        shard.look_again_at = asyncio.get_running_loop().time() + self.pace.retry_look_s
+        try:
+            async with self.leases.connection() as connection:
+                rows = await parked_rows.to_retry(connection, shard.part)
+            if rows:
+                await self._send_parked(shard, rows)
+            async with self.leases.connection() as connection:
+                shard.blocked = await parked_rows.blocked(connection, shard.part)
+        except (
+            UnavailableError,
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+        ) as error:
+            LOG.warning("parked rows not sent", part=shard.part, error=repr(error)[:500])
+        finally:
+            shard.busy = False
+
+    async def _send_parked(self, shard: Shard, rows: Sequence[Row]) -> None:
+        try:
+            await self._send_within_lease(shard, rows)
+        except RefusedError as refusal:
+            async with self.leases.connection() as connection:
+                await parked_rows.park_again(connection, refusal.rows, str(refusal))
+        else:
+            async with self.leases.connection() as connection:
+                await parked_rows.mark_published(connection, rows)
 
     async def _send_within_lease(self, shard: Shard, rows: Sequence[Row]) -> None:
         started = asyncio.get_running_loop().time()

@@ -18,7 +18,7 @@ from contracts.payments import PaymentDeclined, PaymentEvent, PaymentHeld, Payme
 from contracts.topics import BY_NAME, PARTITIONS
 from infra import broker, processes
 from infra import topics as provisioning
-from services.chassis import outbox
+from services.chassis import outbox, parked_rows
 from services.chassis.db import Database
 from services.chassis.decisions import Outgoing
 from services.chassis.ids import new_id
@@ -270,6 +270,35 @@ async def test_a_parked_key_stays_parked_for_the_next_owner(world: World) -> Non
     [arrived] = await world.records()
     assert arrived.key != str(stuck).encode()
     assert len(await world.rows("select id from outbox_parked")) == 2
+
+
+async def test_a_parked_key_that_may_go_is_sent_in_order_and_a_skipped_row_is_not(world: World) -> None:
+    await _use_small_topics(world)
+    stuck, hopeless = uuid4(), uuid4()
+    await world.tell([_held(stuck, 60_000), _held(stuck, 10), _held(hopeless, 60_000), _held(hopeless, 10)])
+    async with running(world.relay()):
+        await until(world.published)
+        parked = await world.rows("select id from outbox_parked order by id")
+        assert len(parked) == 4
+        async with world.db.transaction() as tx:
+            assert await parked_rows.skip(tx, [parked[0]["id"]], "too large for anybody") == 1
+            assert await parked_rows.retry(tx, "payment.held", str(stuck)) == 1
+            assert await parked_rows.retry(tx, "payment.held", str(hopeless)) == 2
+
+        async def settled() -> bool:
+            states = await world.rows("select state from outbox_parked order by id")
+            return [one["state"] for one in states] == ["skipped", "published", "parked", "parked"]
+
+        await until(settled)
+        await world.tell([_held(stuck, 20)], first=5)
+        await until(world.published)
+
+        async def gone_on() -> bool:
+            return len(await world.records()) == 2
+
+        await until(gone_on)
+    sequences = [int(dict(one.headers)["ce_sequence"]) for one in await world.records()]
+    assert sequences == [2, 5]
 
 
 async def test_a_backlog_of_several_pages_arrives_whole(world: World) -> None:
