@@ -15,7 +15,7 @@ from services.chassis.auth import Principal
 from services.chassis.errors import FieldError, Problem
 from services.chassis.http import IdempotencyKey, etag, is_fresh, not_modified
 from services.gateway.api.admission import PROBLEMS, SIGNED_IN, admit
-from services.gateway.api.forwards import CUSTOMER, IfMatchHeader, KeyHeader
+from services.gateway.api.forwards import CUSTOMER
 from services.gateway.live import Live
 from services.gateway.upstreams import Upstreams, parse
 
@@ -128,8 +128,7 @@ async def cancel(
     request: Request,
     id: Id,  # noqa: A002 - the name in the path
     _: Customer,
-    if_match: IfMatchHeader = None,  # noqa: ARG001 - documented here, checked by the service
-    idempotency_key: KeyHeader = None,  # noqa: ARG001 - likewise
+    if_match: Annotated[str | None, Header()] = None,  # noqa: ARG001 - documented here, sent on as it came
 ) -> Response:
     """End the checkout: its lines go back to the cart, and money that still comes goes back."""
     upstreams: Upstreams = request.app.state.upstreams

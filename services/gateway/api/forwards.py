@@ -7,11 +7,12 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from contracts.http import Id, inventory, orders, payments
 from services.chassis.errors import Problem
+from services.chassis.http import IdempotencyKey, IfMatch
 from services.gateway.api.admission import ANYONE, PROBLEMS, SIGNED_IN, admit, admit_anyone
 from services.gateway.upstreams import Name, Reply, Upstreams
 
@@ -34,24 +35,25 @@ VISIBLE: Final = r"^[^/\x00-\x1f]*[^./\x00-\x1f][^/\x00-\x1f]*$"
 Segment: TypeAlias = Annotated[str, Path(min_length=1, max_length=200, pattern=VISIBLE)]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=50)]
 Filter: TypeAlias = Annotated[str | None, Query(min_length=1, max_length=500)]
-KeyHeader: TypeAlias = Annotated[
-    str | None, Header(alias="Idempotency-Key", description="Required where 400 says so")
-]
-IfMatchHeader: TypeAlias = Annotated[str | None, Header(alias="If-Match", description="The ETag you read")]
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One route: the same method and path at its service. `filters` are its query parameters."""
+    """One route: the same method and path at its service.
+
+    `filters` are its query parameters; a `keyed` one needs an Idempotency-Key, a `versioned` one If-Match.
+    """
 
     method: str
     path: str
     service: Name
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
     ask: type[BaseModel] | None = None
     roles: tuple[str, ...] = ()
     status: int = 200
     filters: tuple[str, ...] = ()
+    keyed: bool = False
+    versioned: bool = False
 
 
 PAGED: Final = ("limit", "after")
@@ -68,15 +70,31 @@ FORWARDS: Final = (
         orders.OrderItem,
         orders.CancelItem,
         CUSTOMER,
+        keyed=True,
+        versioned=True,
     ),
     Forward(
-        "POST", "/checkouts/{id}/attempts", "payments", payments.Attempt, payments.NewAttempt, CUSTOMER, 201
+        "POST",
+        "/checkouts/{id}/attempts",
+        "payments",
+        payments.Attempt,
+        payments.NewAttempt,
+        CUSTOMER,
+        201,
+        keyed=True,
     ),
     Forward(
         "GET", "/vendor/items", "orders", orders.VendorItemPage, roles=VENDOR, filters=("status", *PAGED)
     ),
     Forward(
-        "POST", "/vendor/items/{id}/status", "orders", orders.VendorItem, orders.ChangeItemStatus, VENDOR
+        "POST",
+        "/vendor/items/{id}/status",
+        "orders",
+        orders.VendorItem,
+        orders.ChangeItemStatus,
+        VENDOR,
+        keyed=True,
+        versioned=True,
     ),
     Forward(
         "POST",
@@ -86,11 +104,20 @@ FORWARDS: Final = (
         inventory.AdjustStock,
         ("vendor",),
         201,
+        keyed=True,
     ),
     Forward("PUT", "/admin/vendors/{id}", "inventory", inventory.Vendor, inventory.PutVendor, ADMIN),
     Forward("PUT", "/admin/products/{slug}", "inventory", inventory.Product, inventory.PutProduct, ADMIN),
+    Forward("DELETE", "/admin/products/{slug}", "inventory", None, roles=ADMIN, status=204),
     Forward(
-        "POST", "/admin/catalogue/imports", "inventory", inventory.Imported, inventory.Import, ADMIN, 201
+        "POST",
+        "/admin/catalogue/imports",
+        "inventory",
+        inventory.Imported,
+        inventory.Import,
+        ADMIN,
+        201,
+        keyed=True,
     ),
     Forward(
         "POST",
@@ -100,6 +127,7 @@ FORWARDS: Final = (
         inventory.AdjustStock,
         ADMIN,
         201,
+        keyed=True,
     ),
     Forward(
         "GET",
@@ -109,6 +137,38 @@ FORWARDS: Final = (
         roles=STAFF,
         filters=("customer_id", "stage", "status", *PAGED),
     ),
+    Forward(
+        "GET",
+        "/admin/payments/refunds",
+        "payments",
+        payments.RefundPage,
+        roles=ADMIN,
+        filters=("state", *PAGED),
+    ),
+    Forward(
+        "POST",
+        "/admin/payments/refunds/{id}/complete",
+        "payments",
+        payments.Refund,
+        payments.CompleteRefund,
+        ADMIN,
+        keyed=True,
+    ),
+    Forward(
+        "GET",
+        "/admin/payments/cases",
+        "payments",
+        payments.ReviewCasePage,
+        roles=ADMIN,
+        filters=("open", *PAGED),
+    ),
+    Forward(
+        "POST", "/admin/payments/cases/{id}/refund", "payments", payments.ReviewCase, roles=ADMIN, keyed=True
+    ),
+    Forward(
+        "POST", "/admin/payments/cases/{id}/uphold", "payments", payments.ReviewCase, roles=ADMIN, keyed=True
+    ),
+    Forward("POST", "/admin/payments/attempts/{id}/verify", "payments", payments.Verified, roles=ADMIN),
 )
 
 
@@ -164,8 +224,10 @@ def _parameters(forward: Forward) -> list[Parameter]:
         found[name] = (Limit, 20) if name == "limit" else (Filter, None)
     if forward.ask is not None:
         found["body"] = (forward.ask, Parameter.empty)
-        found["if_match"] = (IfMatchHeader, None)
-        found["idempotency_key"] = (KeyHeader, None)
+    if forward.keyed:
+        found["idempotency_key"] = (IdempotencyKey, Parameter.empty)
+    if forward.versioned:
+        found["if_match"] = (IfMatch, Parameter.empty)
     return [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in found.items()

@@ -1,12 +1,15 @@
 """What every route of the gateway has in common: who may come in, what goes on, what comes back."""
 
 import asyncio
+import re
 from collections.abc import Callable
+from importlib import import_module
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from starlette.responses import Response
 
 from contracts.problems import CATALOGUE, ProblemType
@@ -272,6 +275,21 @@ def test_every_operation_documents_its_refusals_and_who_may_ask() -> None:
                 assert "itemSchema" in operation["responses"]["200"]["content"]["text/event-stream"]
             schemas = [name.rpartition("/")[2] for name in _references(operation)]
             assert set(schemas) <= found["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize("service", ["orders", "inventory", "payments"])
+def test_every_route_of_a_service_has_its_door(service: str) -> None:
+    ours = operations_of("gateway")
+    theirs = {one for one in operations_of(service) if not one[1].startswith("/internal/")}
+    assert theirs <= ours
+
+
+def operations_of(service: str) -> set[tuple[str, str]]:
+    """The (method, path) of every operation; the names in the braces do not matter."""
+    app = FastAPI()
+    app.include_router(import_module(f"services.{service}.api").router)
+    paths = app.openapi()["paths"]
+    return {(method, re.sub(r"{\w+}", "{}", path)) for path, found in paths.items() for method in found}
 
 
 def _references(value: object) -> list[str]:
