@@ -138,10 +138,10 @@ C = TypeVar("C", bound=Cause)
 def reserve(order: Order | None, wanted: Wanted, shelf: Shelf) -> Decision[Order]:
     """Hold every line or none; a revival first ends the hold before it, and keeps its prices."""
     order = order or Order(wanted.order_id)
-    if order.closes_all or _hold(order, wanted.hold_no) is not None:
+    if order.closes_all or any(hold.hold_no >= wanted.hold_no for hold in order.holds):
         return Unchanged()
-    before = _hold(order, wanted.hold_no - 1)
-    if before is None or before.status is not HoldStatus.HELD:
+    before = _held(order)
+    if before is None:
         return _answer(Changed(order), wanted, shelf)
     ended = _end(Changed(order), before)
     return _answer(ended, wanted, after(shelf, ended.do))

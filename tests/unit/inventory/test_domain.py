@@ -171,6 +171,12 @@ def test_a_revival_that_comes_before_the_end_ends_the_hold_before_it_and_takes_i
     assert sum(move.reserved for move in decision.do) == 0
 
 
+def test_an_order_has_one_live_hold_even_if_a_revival_were_skipped_or_came_late() -> None:
+    third = changed(domain.reserve(held(), revived(ORDER, 3), a_shelf(a=100))).state
+    assert statuses(third) == [(1, "ended"), (3, "held")]
+    assert domain.reserve(third, revived(ORDER, 2), a_shelf(a=100)) == Unchanged()
+
+
 def test_the_late_end_of_a_hold_that_a_revival_ended_changes_nothing() -> None:
     again = changed(domain.reserve(held(), revived(ORDER), a_shelf(a=100))).state
     assert domain.end(again, expired(ORDER, 1)) == Unchanged()
