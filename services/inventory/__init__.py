@@ -8,5 +8,5 @@ Offers:  GET /v1/products, GET /v1/products/{slug}, GET /internal/variants,
          POST /v1/vendor/stock/{sku}/adjustments, POST /v1/admin/stock/{sku}/adjustments,
          PUT /v1/admin/vendors/{vendor_id}, PUT /v1/admin/products/{slug},
          DELETE /v1/admin/products/{slug}, POST /v1/admin/catalogue/imports
-Heals:   nothing by itself; alarm_old_holds
+Heals:   alarm_old_holds
 """

@@ -10,9 +10,9 @@ import pytest
 from contracts.event import Event
 from contracts.inventory import StockRejected, StockReleased, StockReserved
 from contracts.orders import WantedLine
-from services.chassis.decisions import Changed, Decision, Never, Unchanged, decide_each
+from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged, decide_each
 from services.inventory import domain
-from services.inventory.domain import Hold, HoldStatus, Order, StockMove
+from services.inventory.domain import Adjustment, Hold, HoldStatus, Level, Order, StockMove
 from tests.unit.inventory.examples import (
     OTHER_VENDOR,
     VENDOR,
@@ -337,6 +337,37 @@ def test_a_sale_and_its_return_do_not_depend_on_the_order_of_arrival(arrival: Se
 def test_nothing_leaves_an_end_state(status: HoldStatus | None) -> None:
     leaves = bool(domain.NEXT[status])
     assert leaves == (status in {None, HoldStatus.HELD})
+
+
+def test_a_count_never_goes_below_what_is_promised() -> None:
+    level = Level("a", VENDOR, on_hand=5, reserved=3, version=4, is_new=False)
+
+    def count(delta: int, vendor_id: UUID | None = None) -> Level | Refused:
+        return domain.adjust(level, Adjustment(ITEM, "a", delta, "counted", ORDER, vendor_id))
+
+    assert count(-2) == Level("a", VENDOR, on_hand=3, reserved=3, version=5, is_new=False)
+    assert isinstance(refused := count(-3), Refused)
+    assert refused.code == "STOCK_WOULD_GO_NEGATIVE"
+    assert isinstance(count(1, VENDOR), Level)
+    assert isinstance(stranger := count(1, OTHER_VENDOR), Refused)
+    assert stranger.code == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("is_new", "delta", "counted", "kind"),
+    [
+        (True, 1, False, "opening"),
+        (True, 1, True, "opening"),
+        (False, 1, False, "received"),
+        (False, 1, True, "adjusted"),
+        (False, -1, False, "adjusted"),
+        (True, -1, True, "adjusted"),
+    ],
+)
+def test_the_ledger_names_what_came_and_went(is_new: bool, delta: int, counted: bool, kind: str) -> None:  # noqa: FBT001
+    level = Level("a", VENDOR, on_hand=5, reserved=0, version=1, is_new=is_new)
+    adjustment = Adjustment(ITEM, "a", delta, "why", ORDER)
+    assert domain.kind_of(level, adjustment, counted=counted) == kind
 
 
 def test_what_is_left_on_the_shelf_follows_the_moves() -> None:
