@@ -34,6 +34,11 @@ test: $(READY) ## the whole suite, against a real broker and a real database
 demo: $(READY) ## a story played on the whole system; stays up on a terminal
 	$(BIN)/python -m infra.demo
 
+.PHONY: replay
+replay: $(READY) ## replays an order history: make replay DATA=<folder of Olist files>; again, it goes on
+	@test -n "$(DATA)" || { echo "DATA=<folder> is missing: the folder with the history's files"; exit 2; }
+	$(BIN)/python -m infra.replay "$(DATA)"
+
 .PHONY: dev
 dev: $(READY) ## the whole system as local processes, until Ctrl-C
 	$(BIN)/python -m infra
