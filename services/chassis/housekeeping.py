@@ -5,6 +5,7 @@ from datetime import datetime
 from services.chassis import idempotency
 from services.chassis.db import Tx
 from services.chassis.reconciler import every
+from services.chassis.rotation import empty_old_days
 
 
 @every(seconds=60)
@@ -13,4 +14,4 @@ async def forget_old_answers(tx: Tx, now: datetime) -> int:
     return await idempotency.sweep(tx, now)
 
 
-HOUSEKEEPING = (forget_old_answers,)
+HOUSEKEEPING = (forget_old_answers, empty_old_days)
