@@ -9,7 +9,7 @@ from uuid import UUID
 from services.chassis.db import Tx
 from services.chassis.reconciler import Heal, Reconciler, every
 from services.orders.actions import checkout, items
-from services.orders.domain import Checkout, RollUp, Stage
+from services.orders.domain import Checkout, RollUp
 from services.orders.store import carts, timers
 
 MOST: Final = 500
@@ -50,28 +50,25 @@ async def cancel_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> 
 @every(seconds=10, once_read=MONEY)
 async def expire_unpaid(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
     """Nobody paid, and payments, whose last word we have heard, does not say so either."""
-    ended = 0
-    for stage in (Stage.AWAITING_PAYMENT, Stage.VERIFYING):
-        ended += await _end(tx, await timers.lock_unpaid(tx, stage, now, limits.payment_grace_s, MOST))
-    return ended
+    return await _end(tx, await timers.lock_unpaid(tx, now, limits.payment_grace_s, MOST))
 
 
 @every(seconds=10)
 async def expire_unconfirmed_phones(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
     """A phone number that was not confirmed in time gives the stock back."""
-    return await _end(tx, await timers.lock_stuck(tx, Stage.AWAITING_PHONE, now, limits.phone_s, MOST))
+    return await _end(tx, await timers.lock_unconfirmed(tx, now, limits.phone_s, MOST))
 
 
 @every(seconds=10)
 async def release_long_reviews(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
     """A case that takes hours keeps its money question, not its stock."""
-    return await _end(tx, await timers.lock_holding(tx, Stage.ON_HOLD, now, limits.review_s, MOST))
+    return await _end(tx, await timers.lock_reviewed(tx, now, limits.review_s, MOST))
 
 
 @every(seconds=10)
 async def refund_unprocessed(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
     """Paid, and no order came of it in time: the money goes back."""
-    return await _end(tx, await timers.lock_stuck(tx, Stage.PROCESSING, now, limits.process_s, MOST))
+    return await _end(tx, await timers.lock_unprocessed(tx, now, limits.process_s, MOST))
 
 
 @every(seconds=60)

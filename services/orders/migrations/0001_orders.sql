@@ -199,6 +199,9 @@ create trigger order_history_append_only before update or delete or truncate on 
 create trigger item_history_append_only before update or delete or truncate on item_history
     for each statement execute function refuse_rewriting();
 
+-- Exactly what the service needs, whatever the database grants by default.
+revoke all on cart_lines, checkouts, delivery_addresses, orders, order_items,
+    checkout_history, order_history, item_history from :service;
 grant select, insert, update, delete on cart_lines to :service;
 grant select, insert, update on checkouts, delivery_addresses, orders, order_items to :service;
 grant select, insert on checkout_history, order_history, item_history to :service;

@@ -20,6 +20,7 @@ from services.orders.domain import (
 )
 from services.orders.store.checkouts import cause_of, trace_of
 
+# Each item brings its cause itself: a join to the orders, planned for ten rows, would be slow for hundreds.
 INSERT_ORDERS = """
     with bought as (
         insert into order_items (order_id, line, id, sku, quantity, price_paisa, net_paisa, delivery_paisa,
@@ -40,9 +41,8 @@ INSERT_ORDERS = """
     ),
     of_items as (
         insert into item_history (item_id, seq, order_id, new_status, cause, actor_type, reason, trace_id)
-        select item.id, 1, item.order_id, 'pending', made.cause, 'system', 'finalized', made.trace_id
-        from unnest($3::uuid[], $1::uuid[]) as item(id, order_id)
-        join made using (order_id)
+        select id, 1, order_id, 'pending', cause, 'system', 'finalized', trace_id
+        from unnest($3::uuid[], $1::uuid[], $24::uuid[], $25::text[]) as item(id, order_id, cause, trace_id)
     )
     insert into orders (order_id, customer_id, order_number, method, status, total_paisa, hold_no, blocked,
                         created_at, seq, version)
@@ -123,7 +123,10 @@ async def insert_orders(tx: Tx, created: Sequence[CreateOrder], saved: Mapping[U
         return
     items = [_new_item(one.order.order_id, item) for one in created for item in one.order.items]
     orders = [_new_order(one, saved[one.order.order_id]) for one in created]
-    await tx.execute(INSERT_ORDERS, *zip(*items, strict=True), *zip(*orders, strict=True))
+    causes = [(*cause_of(one.cause), trace_of(one.cause)) for one in created for _ in one.order.items]
+    await tx.execute(
+        INSERT_ORDERS, *zip(*items, strict=True), *zip(*orders, strict=True), *zip(*causes, strict=True)
+    )
 
 
 def _new_item(order_id: UUID, item: Item) -> tuple[object, ...]:

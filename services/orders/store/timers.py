@@ -10,21 +10,29 @@ from services.chassis.murmur2 import partition_of
 from services.orders.domain import Checkout
 from services.orders.store.checkouts import COLUMNS, locked
 
-# The condition is evaluated again on the locked row: what moved meanwhile is left out.
+# The condition is evaluated again on the locked row: what moved meanwhile is left out. The stages are written
+# out, because a plan made for any stage could not use the index of those that are under way.
 LOCK_DUE: Final = f"""
     select {COLUMNS}, now() as now
     from checkouts
-    where stage = $1 and since <= $2::timestamptz - make_interval(secs => $3) %s
+    where %s and since <= $1::timestamptz - make_interval(secs => $2)
     order by since
-    limit $4
+    limit $3
     for update skip locked
 """  # noqa: S608 - composed of constants only
 
-LOCK_STUCK = LOCK_DUE % ""
-LOCK_HOLDING = LOCK_DUE % "and hold <> 'none'"
-LOCK_UNRESERVED = LOCK_DUE % "and asked and paid_at is null"
+LOCK_UNRESERVED = LOCK_DUE % "stage = 'reserving' and asked and paid_at is null"
 # Each checkout has its own time to pay; the grace alone lets the index narrow the search.
-LOCK_UNPAID = LOCK_DUE % "and since <= $2::timestamptz - make_interval(secs => $3 + pay_within_s)"
+LOCK_UNPAID = (
+    LOCK_DUE
+    % """
+    stage in ('awaiting_payment', 'verifying')
+    and since <= $1::timestamptz - make_interval(secs => $2 + pay_within_s)
+"""
+)
+LOCK_UNCONFIRMED = LOCK_DUE % "stage = 'awaiting_phone'"
+LOCK_REVIEWED = LOCK_DUE % "stage = 'on_hold' and hold <> 'none'"
+LOCK_UNPROCESSED = LOCK_DUE % "stage = 'processing'"
 
 UNASKED = """
     select order_id
@@ -56,24 +64,29 @@ MISROLLED = """
 """
 
 
-async def lock_stuck(tx: Tx, stage: str, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
-    """Checkouts that are in this stage for too long, locked; busy ones are left for the next round."""
-    return locked(tx, await tx.fetch(LOCK_STUCK, stage, now, limit_s, most))
-
-
-async def lock_holding(tx: Tx, stage: str, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
-    """The same, of those that still have a hold."""
-    return locked(tx, await tx.fetch(LOCK_HOLDING, stage, now, limit_s, most))
-
-
-async def lock_unpaid(tx: Tx, stage: str, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:
-    """Checkouts in this stage whose time to pay is over since `grace_s`, locked."""
-    return locked(tx, await tx.fetch(LOCK_UNPAID, stage, now, grace_s, most))
-
-
 async def lock_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
-    """Unpaid checkouts that inventory was asked about so long ago, locked."""
-    return locked(tx, await tx.fetch(LOCK_UNRESERVED, "reserving", now, limit_s, most))
+    """Unpaid checkouts that inventory was asked about so long ago; busy ones are left for the next round."""
+    return locked(tx, await tx.fetch(LOCK_UNRESERVED, now, limit_s, most))
+
+
+async def lock_unpaid(tx: Tx, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:
+    """Checkouts whose own time to pay is over since `grace_s`, locked."""
+    return locked(tx, await tx.fetch(LOCK_UNPAID, now, grace_s, most))
+
+
+async def lock_unconfirmed(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """Checkouts that wait for a phone number for so long, locked."""
+    return locked(tx, await tx.fetch(LOCK_UNCONFIRMED, now, limit_s, most))
+
+
+async def lock_reviewed(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """Checkouts on hold for so long that still hold stock, locked."""
+    return locked(tx, await tx.fetch(LOCK_REVIEWED, now, limit_s, most))
+
+
+async def lock_unprocessed(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
+    """Paid checkouts that wait for their second hold for so long, locked."""
+    return locked(tx, await tx.fetch(LOCK_UNPROCESSED, now, limit_s, most))
 
 
 async def mark_asked(tx: Tx, now: datetime, older_than_s: float, most: int) -> None:

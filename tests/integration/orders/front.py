@@ -14,6 +14,7 @@ import httpx2
 from services.chassis.http import make_app
 from services.chassis.ids import new_id
 from services.orders import app as wiring
+from services.orders.addresses import Addresses
 from services.orders.settings import OrdersSettings
 from tests.integration.orders.world import Orders
 from tests.support.tokens import AUDIENCE, NAME, tokens_in
@@ -73,6 +74,7 @@ class Front:
 
     client: httpx2.AsyncClient
     make_token: Any
+    addresses: Addresses
 
     def person(self, *roles: str, vendor_id: UUID | None = None, subject: UUID | None = None) -> Person:
         who = subject or new_id()
@@ -105,4 +107,4 @@ async def open_front(orders: Orders, folder: Path, **said: Any) -> AsyncIterator
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://orders", timeout=10
     ) as client:
-        yield Front(client, tokens.issuer.make_token)
+        yield Front(client, tokens.issuer.make_token, service.state["addresses"])
