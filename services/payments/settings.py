@@ -1,6 +1,7 @@
 """What payments reads from its environment, and what it refuses to start with when money is real."""
 
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -8,6 +9,8 @@ from services.chassis.settings import OwnerSettings
 from services.payments.domain import Plan
 
 PUBLIC_MERCHANT = "EPAYTEST"
+# TLS to one of these is the only proof that an answer is the gateway's.
+LIVE_HOSTS = frozenset({"epay.esewa.com.np", "esewa.com.np"})
 # Published by the gateway for its test system: whoever has it can sign anything.
 PUBLIC_KEY = "8gBm/:&EnhH.1/q"
 
@@ -48,6 +51,9 @@ class PaymentsSettings(OwnerSettings):
     not_seen_grace_s: float = Field(default=900, ge=0)
     return_gap_s: float = Field(default=2, ge=0)
     gateway_calls_per_s: float = Field(default=5, gt=0)
+    gateway_connect_s: float = Field(default=3, gt=0, le=10)
+    gateway_answer_s: float = Field(default=10, gt=0, le=20)
+    """Of one lookup from first to last byte; less than the lease of a claim."""
     gateway_calls_at_once: int = Field(default=32, ge=1, le=256)
     poll_every_s: float = Field(default=1, gt=0)
     """How often the poller looks for due attempts when nothing wakes it."""
@@ -70,11 +76,16 @@ class PaymentsSettings(OwnerSettings):
     @model_validator(mode="after")
     def _is_safe_for_real_money(self) -> Self:
         if self.environment == "production":
-            urls = (self.esewa_form_url, self.esewa_status_url, self.public_url)
-            if self.esewa_merchant == PUBLIC_MERCHANT or self.esewa_key.get_secret_value() == PUBLIC_KEY:
+            if self.esewa_merchant == PUBLIC_MERCHANT or self.esewa_key.get_secret_value() in {
+                "",
+                PUBLIC_KEY,
+            }:
                 raise ValueError("production must not use the gateway's public test merchant or key")
-            if not all(url.startswith("https://") for url in urls):
-                raise ValueError("production must reach the gateway and be reached over https")
+            gateway = (urlsplit(self.esewa_form_url), urlsplit(self.esewa_status_url))
+            if not all(url.scheme == "https" and url.hostname in LIVE_HOSTS for url in gateway):
+                raise ValueError(f"production asks the gateway over https, at one of {sorted(LIVE_HOSTS)}")
+            if not self.public_url.startswith("https://"):
+                raise ValueError("production is reached over https")
         if "?" in self.public_url or "#" in self.public_url:
             raise ValueError("the gateway appends ?data= blindly, so KB_PUBLIC_URL must not have a query")
         return self

@@ -46,8 +46,8 @@ def seen(subject_id: UUID, attempt_id: UUID, provider: Provider, answer: Answer)
 async def settle(tx: Tx, seen: Sequence[Seen], plan: Plan) -> Verdicts[domain.Intent]:
     """Any number of answers at once: locks, evidence, then what the domain makes of each."""
     known = await intents.lock_intents(tx, [one.subject_id for one in seen])
-    await evidence.insert_observations(tx, [_evidence(one) for one in seen])
-    verdicts = _without_replays(seen, await evidence.read_owners(tx, _transactions(seen)))
+    owners = await evidence.keep(tx, [_evidence(one) for one in seen], _transactions(seen))
+    verdicts = _without_replays(seen, owners)
     now = await tx.now()
     observations = [
         _observation(one, verdict, known, now, plan) for one, verdict in zip(seen, verdicts, strict=True)

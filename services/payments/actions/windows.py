@@ -48,7 +48,7 @@ async def hear_returns(tx: Tx, returns: Sequence[Return], plan: Plan) -> Verdict
     counted = [
         one for one, outcome in zip(returns, verdicts.outcomes, strict=True) if isinstance(outcome, Changed)
     ]
-    await evidence.insert_observations(tx, [_evidence(one) for one in counted])
+    await evidence.keep(tx, [_evidence(one) for one in counted])
     return verdicts
 
 

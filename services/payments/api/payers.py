@@ -146,7 +146,7 @@ def _new_attempt(intent: domain.Intent, in_use: Gateways) -> Attempt:
 
 
 async def _ask_about_earlier(db: Database, subject_id: UUID, customer_id: UUID, in_use: Gateways) -> None:
-    """One lookup, outside any transaction; a caller who waits hears within two seconds in any case."""
+    """Read, ask with no transaction open, settle; 404 when this customer has nothing to pay there."""
     async with db.transaction() as tx:
         if await views.read_owner(tx, subject_id) != customer_id:
             raise Problem(404, "NOT_FOUND")

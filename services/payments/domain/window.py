@@ -76,6 +76,7 @@ def open_attempt(intent: Intent | None, wanted: OpenAttempt) -> Decision[Intent]
 def _with_new_attempt(intent: Intent, new: NewAttempt) -> Step:
     assert intent.amount_paisa is not None
     assert intent.pay_by is not None
+    assert intent.close_at is not None
     attempt = Attempt(
         new.id,
         new.provider,
@@ -85,7 +86,7 @@ def _with_new_attempt(intent: Intent, new: NewAttempt) -> Step:
         opened_at=new.opened_at,
         expires_at=new.expires_at,
         closes_at=new.closes_at,
-        next_check_at=new.next_check_at,
+        next_check_at=min(new.next_check_at, intent.close_at),  # the last lookup is due then in any case
     )
     opened = PaymentOpened(
         subject_id=intent.subject_id,

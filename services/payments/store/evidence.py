@@ -7,17 +7,17 @@ from uuid import UUID
 
 from services.chassis.db import Tx
 
-INSERT_OBSERVATIONS = """
-    insert into gateway_observations (attempt_id, id, kind, http_status, body, body_sha256, verdict, detail)
-    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::bytea[],
-                         $7::text[], $8::text[])
-"""
-
-READ_OWNERS = """
+# One round trip: both are needed before anything may be concluded, and neither waits for the other.
+KEEP_OBSERVATIONS = """
+    with kept as (
+        insert into gateway_observations
+            (attempt_id, id, kind, http_status, body, body_sha256, verdict, detail)
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::bytea[],
+                             $7::text[], $8::text[])
+    )
     select c.provider, c.provider_txn_id, c.attempt_id
-    from charges c
-    join unnest($1::text[], $2::text[]) as w (provider, txn_id)
-        on c.provider = w.provider and c.provider_txn_id = w.txn_id
+    from unnest($9::text[], $10::text[]) as w (provider, txn_id)
+    join charges c on c.provider = w.provider and c.provider_txn_id = w.txn_id
 """
 
 Transaction: TypeAlias = tuple[str, str]
@@ -38,19 +38,19 @@ class Evidence:
     detail: str | None
 
 
-async def insert_observations(tx: Tx, seen: Sequence[Evidence]) -> None:
-    """Written before any state changes, in the transaction that changes it."""
+async def keep(
+    tx: Tx, seen: Sequence[Evidence], transactions: Sequence[Transaction] = ()
+) -> dict[Transaction, UUID]:
+    """Write these before any state changes, in the transaction that changes it.
+
+    Returns the attempts that these payments of a gateway have already been counted for.
+    """
     if not seen:
-        return
+        return {}
     rows = [
         (e.attempt_id, e.id, e.kind, e.http_status, e.body, e.body_sha256, e.verdict, e.detail) for e in seen
     ]
-    await tx.execute(INSERT_OBSERVATIONS, *zip(*rows, strict=True))
-
-
-async def read_owners(tx: Tx, transactions: Sequence[Transaction]) -> dict[Transaction, UUID]:
-    """The attempts that these payments of a gateway have already been counted for."""
-    if not transactions:
-        return {}
-    rows = await tx.fetch(READ_OWNERS, *zip(*transactions, strict=True))
-    return {(row["provider"], row["provider_txn_id"]): row["attempt_id"] for row in rows}
+    columns = zip(*rows, strict=True)
+    named = [provider for provider, _ in transactions], [txn_id for _, txn_id in transactions]
+    owners = await tx.fetch(KEEP_OBSERVATIONS, *columns, *named)
+    return {(row["provider"], row["provider_txn_id"]): row["attempt_id"] for row in owners}
