@@ -140,6 +140,8 @@ def reserve(order: Order | None, wanted: Wanted, shelf: Shelf) -> Decision[Order
     order = order or Order(wanted.order_id)
     if order.closes_all or any(hold.hold_no >= wanted.hold_no for hold in order.holds):
         return Unchanged()
+    if not wanted.lines:
+        return Never(f"{wanted.TOPIC}: nothing is wanted")
     before = _held(order)
     if before is None:
         return _answer(Changed(order), wanted, shelf)

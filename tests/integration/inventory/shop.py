@@ -99,10 +99,10 @@ class Shop:
                 await handler(tx, events)
         return sum(not query.lstrip().startswith(ABOUT_TYPES) for query in seen)
 
-    async def until_somebody_waits(self) -> None:
-        """Returns when a session of this database waits for a lock; bounded."""
+    async def until_waiting(self, sessions: int) -> None:
+        """Returns when so many sessions of this database wait for a lock; bounded."""
         async with asyncio.timeout(10):
-            while not await self.rows(WAITING):  # noqa: ASYNC110 - the condition is another process's
+            while len(await self.rows(WAITING)) < sessions:  # noqa: ASYNC110 - the condition is another process's
                 await asyncio.sleep(0.01)
 
     async def rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:

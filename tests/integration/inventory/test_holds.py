@@ -215,6 +215,22 @@ async def test_two_topics_of_the_same_orders_at_once_end_in_one_story(shop: Shop
     assert await shop.broken_promises() == []
 
 
+async def test_orders_in_any_order_of_arrival_are_locked_in_the_order_of_their_ids(shop: Shop) -> None:
+    """Two batches get one end each and wait for the middle: in arrival order they would then deadlock."""
+    await shop.fill(a=10)
+    low, middle, high = (UUID(int=number) for number in (1, 2, 3))
+
+    async with shop.db.transaction() as tx:
+        await tx.execute("insert into hold_orders (order_id) values ($1)", middle)
+        upwards = asyncio.create_task(shop.hear(*(placed(order) for order in (low, middle, high))))
+        downwards = asyncio.create_task(shop.hear(*(cancelled(order) for order in (high, middle, low))))
+        await shop.until_waiting(2)
+    await asyncio.gather(upwards, downwards)
+
+    assert await shop.units() == (10, 0)
+    assert await shop.broken_promises() == []
+
+
 async def test_a_sale_waits_for_the_transaction_that_holds_the_order_and_sees_what_it_wrote(
     shop: Shop,
 ) -> None:
@@ -225,7 +241,7 @@ async def test_a_sale_waits_for_the_transaction_that_holds_the_order_and_sees_wh
     async with shop.db.transaction() as tx:
         await tx.fetch("select 1 from hold_orders where order_id = $1 for update", order)
         sale = asyncio.create_task(shop.hear(finalized(order)))
-        await shop.until_somebody_waits()
+        await shop.until_waiting(1)
         await tx.execute("update holds set status = 'consumed', closed_at = now()")
         await tx.execute("update stock set reserved = 0, on_hand = 4")
 

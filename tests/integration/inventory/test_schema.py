@@ -1,5 +1,6 @@
 """The schema: every statement fits it, every constraint holds, the service may do no more than it needs."""
 
+import re
 from types import ModuleType
 from uuid import UUID, uuid4
 
@@ -27,6 +28,17 @@ async def test_every_statement_fits_the_schema_and_the_grants(shop: Shop) -> Non
             async with shop.db.transaction() as tx:
                 prepared = await tx.connection.prepare(statement)
                 await prepared.fetch(*[None] * len(prepared.get_parameters()))
+
+
+def test_every_lock_and_every_upsert_is_taken_in_key_order() -> None:
+    """On small tables rows come in key order anyway, so that no run of ours would show what is missing."""
+    for store in STORES:
+        for name, statement in _statements(store).items():
+            locks = len(re.findall(r"for update|on conflict", statement))
+            in_order = re.findall(
+                r"order by (?:s\.)?(?:order_id|sku|id|slug)\s+(?:for update|on conflict)", statement
+            )
+            assert len(in_order) == locks, name
 
 
 ORDER = UUID(int=7)

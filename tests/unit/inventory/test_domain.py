@@ -112,6 +112,11 @@ def test_one_refused_line_refuses_all_and_each_has_its_reason() -> None:
     assert decision.state.holds == (Hold(1, HoldStatus.REFUSED),)
 
 
+def test_an_order_of_nothing_is_an_alarm() -> None:
+    nothing = placed(ORDER).model_copy(update={"lines": ()})
+    assert isinstance(domain.reserve(None, nothing, a_shelf(a=1)), Never)
+
+
 def test_more_units_than_an_event_can_carry_are_out_of_stock() -> None:
     lines = (WantedLine(sku="a", quantity=10**6), WantedLine(sku="a", quantity=1))
     (rejected,) = changed(domain.reserve(None, placed(ORDER, *lines), a_shelf(a=10**9))).tell
