@@ -55,7 +55,7 @@ async def start_postgres(_: Path) -> tuple[str, Callable[[], Awaitable[None]]]:
     container = PostgresContainer(
         POSTGRES_IMAGE, username="postgres", password="test", dbname="postgres", driver=None
     )
-    container.with_command("-c fsync=off -c full_page_writes=off -c max_connections=300")
+    container.with_command("postgres -c fsync=off -c full_page_writes=off -c max_connections=300")
     container.with_tmpfs_mount("/var/lib/postgresql/data")
     await asyncio.to_thread(container.start)
     return container.get_connection_url(), lambda: asyncio.to_thread(container.stop)
