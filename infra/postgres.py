@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,13 +152,25 @@ def erase(folder: Path) -> None:
 
 
 def _reachable_programs(programs: Path, user: str) -> Path:
-    """The binaries, or a copy of them and their libraries where the user can execute it."""
+    """The binaries, or a copy where the user can execute it, with the libraries beside the wheel's folder."""
     if _can_enter(programs.resolve(), pwd.getpwnam(user).pw_uid):
         return programs
-    copy = _outside(programs) / "pginstall"
-    if not (copy / "bin" / "postgres").exists():
-        shutil.copytree(programs.parent, copy, symlinks=True, dirs_exist_ok=True)
-    return copy / "bin"
+    package, place = programs.parents[1], _outside(programs)
+    for folder in (Path(f"{package}.libs"), programs.parent):
+        _copy_whole(folder, place / folder.relative_to(package.parent))
+    return place / programs.relative_to(package.parent)
+
+
+def _copy_whole(folder: Path, target: Path) -> None:
+    """Copies what is there and not copied yet; an interrupted copy is never taken for a whole one."""
+    if not folder.exists() or target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=target.parent))
+    shutil.copytree(folder, unfinished, symlinks=True, dirs_exist_ok=True)
+    unfinished.chmod(0o755)
+    with suppress(OSError):  # another process was faster, and its copy is as good
+        unfinished.rename(target)
 
 
 def _can_enter(folder: Path, uid: int) -> bool:
