@@ -230,11 +230,19 @@ def hear_hint(checkout: Checkout | None, event: HintEvent, *, now: datetime) -> 
     if event.envelope.sequence <= checkout.pay_seq:
         return Unchanged()
     signal = Signal(event.TOPIC.removeprefix("payment."))
+    if _says_nothing(checkout, event):
+        return Unchanged()
     kind: Hint = signal.value  # type: ignore[assignment]
     noted = replace(checkout, pay_seq=event.envelope.sequence, declined=_verdict(checkout, signal))
     if checkout.stage is Stage.RESERVING:
         noted = replace(noted, stored=kind)
     return apply(checkout, noted, Why(signal, event.envelope, now, checkout.stage))
+
+
+def _says_nothing(checkout: Checkout, event: HintEvent) -> bool:
+    """The usual case, a row not written: payments' first word ever, so no older one can come."""
+    awaited = checkout.stage is Stage.AWAITING_PAYMENT and not checkout.declined
+    return awaited and isinstance(event, PaymentOpened) and event.envelope.sequence == 1
 
 
 def _verdict(checkout: Checkout, signal: Signal) -> bool:

@@ -350,6 +350,14 @@ def test_a_hint_older_than_the_newest_is_ignored(hint: str) -> None:
     assert isinstance(SIGNALS[hint](at("verifying", pay_seq=10)), Unchanged)
 
 
+def test_the_first_word_of_payments_costs_no_write_and_a_later_one_is_remembered() -> None:
+    before = at("awaiting_payment")
+    first = domain.hear_hint(before, making.opened(before.order_id, 1), now=NOW)
+    assert isinstance(first, Unchanged)
+    later = domain.hear_hint(before, making.opened(before.order_id, 2), now=NOW)
+    assert later == Changed(replace(before, pay_seq=2))
+
+
 @pytest.mark.parametrize("stage", ["cancelled", "refund_pending", "refunded"])
 @pytest.mark.parametrize("signal", ["verified", "refunded"])
 def test_after_the_end_only_the_newest_word_on_money_counts(stage: str, signal: str) -> None:
