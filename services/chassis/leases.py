@@ -122,7 +122,8 @@ class Terms:
     """How long a lease lasts and how often it is renewed and saved, in seconds."""
 
     lease_s: float = 10.0
-    renew_s: float = 10.0 / 3
+    renew_s: float = 1.0
+    """Also how long a shard that was handed back waits for its next owner, at most."""
     save_s: float = 0.25
 
 

@@ -8,7 +8,7 @@ what was in flight may still arrive, as a copy of what the next producer sends.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import asyncpg
 import orjson
@@ -87,6 +87,9 @@ class KafkaSink:
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.wait([self._building], timeout=2 * STOP_S)
         self._discard(self._producer, None)
         if self._closing:
             await asyncio.wait(self._closing, timeout=2 * STOP_S)
@@ -131,6 +134,7 @@ class KafkaSink:
         if self._producer is None:
             if self._building is None or self._building.done():
                 self._building = asyncio.create_task(self._build())
+                self._building.add_done_callback(_look_at)
             return await asyncio.shield(self._building)
         return self._producer
 
@@ -168,7 +172,7 @@ class KafkaSink:
         closing.add_done_callback(self._closing.discard)
 
 
-def _look_at(future: "asyncio.Future[object]") -> None:
+def _look_at(future: "asyncio.Future[Any]") -> None:
     """A failure nobody waits for any more is no news: the producer was discarded for it."""
     if not future.cancelled():
         future.exception()

@@ -174,6 +174,8 @@ class Relay:
             found += len(page.rows)
             more |= page.full
             self._send_all(shards, page)
+        if len(level) == len(self.leases.held):
+            self._backlogs.clear()  # tens of thousands of ids that nobody needs any more
         await self._wait_a_little()
         return found, more
 
