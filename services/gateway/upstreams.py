@@ -24,9 +24,13 @@ M = TypeVar("M", bound=BaseModel)
 
 CONNECT_S: Final = 0.5
 TOTAL_S: Final = 3.0
-TIMEOUTS: Final = httpx2.Timeout(TOTAL_S, connect=CONNECT_S, pool=1.0)
-POOL: Final = httpx2.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=20.0)
-"""An idle connection is dropped before the service (30 s) drops it."""
+TIMEOUTS: Final = httpx2.Timeout(TOTAL_S, connect=CONNECT_S)
+POOL: Final = httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=20.0)
+"""An idle connection is dropped before the service (30 s) drops it.
+
+Few on purpose: the pool looks at every connection for every request, and a service behind it takes what
+arrives together as one transaction anyway.
+"""
 REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 FORWARDED: Final = ("authorization", "idempotency-key", "if-match", "if-none-match", "content-type")
 """Only these headers go on: whatever a caller invents about who he is stays outside."""

@@ -16,7 +16,7 @@ from services.chassis.errors import FieldError, Problem
 from services.chassis.http import IdempotencyKey, etag, is_fresh, not_modified
 from services.gateway.api.admission import PROBLEMS, SIGNED_IN, admit
 from services.gateway.api.forwards import CUSTOMER
-from services.gateway.live import Live
+from services.gateway.live import Live, Told, Woken
 from services.gateway.upstreams import Upstreams, parse
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -59,16 +59,29 @@ async def check_out(
 async def _hold(request: Request, placed: Checkout) -> CheckoutView:
     """Wait until the checkout has left `reserving` and, if it is to be paid, an attempt is open or failed.
 
-    Watched first and asked afterwards: whatever is told in between wakes the watch.
+    What was told since the POST is known from the hints, so the owner is asked once there is something to
+    see, or when it has been silent; without hints at once and again and again.
     """
     live: Live = request.app.state.live
     clock = get_running_loop().time
     until = clock() + request.app.state.settings.hold_s
     with live.watch(placed.id) as watch:
+        look = placed.stage != "reserving" or not live.hears
         while True:
-            view = await view_of(request, placed.id)
-            if _settled(view) or not await watch.wait(until - clock()):
-                return view
+            if look or _is_worth_a_look(watch.told):
+                view = await view_of(request, placed.id)
+                if _settled(view):
+                    return view
+            woken = await watch.wait(until - clock())
+            if woken is Woken.OVER:
+                return await view_of(request, placed.id)
+            look = woken is Woken.SILENCE
+
+
+def _is_worth_a_look(told: Told) -> bool:
+    if told.stage in PAYABLE:
+        return told.is_opened
+    return told.stage not in {"", "reserving"}
 
 
 def _settled(view: CheckoutView) -> bool:

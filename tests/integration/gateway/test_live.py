@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from services.chassis.ids import new_id
-from services.gateway.live import Live, Watch
+from services.gateway.live import Live, Told, Watch, Woken
 from tests.support.waiting import until
 
 LONG_S = 30.0
@@ -91,7 +91,7 @@ async def test_a_hint_between_two_waits_is_kept(live: Live, prefix: str, produce
             await producer.send_and_wait(prefix + "order.state", b"{}", key=str(order_id).encode())
         assert await heard(probe)
         started = monotonic()
-        assert await watch.wait(LONG_S)
+        assert await watch.wait(LONG_S) is Woken.HINT
         assert monotonic() - started < LONG_S
 
 
@@ -115,6 +115,39 @@ async def test_nobody_is_remembered_who_no_longer_waits(live: Live) -> None:
 async def test_without_kafka_a_waiter_looks_for_itself(free_port: Callable[[], int]) -> None:
     live = Live(f"127.0.0.1:{free_port()}", "")
     with live.watch(new_id()) as watch:
-        assert await watch.wait(LONG_S) is True  # time is left: ask the owner
-        assert await watch.wait(0.01) is False  # no time is left
-        assert await watch.wait(-1.0) is False
+        assert await watch.wait(LONG_S) is Woken.SILENCE  # time is left: ask the owner
+        assert await watch.wait(0.01) is Woken.OVER
+        assert await watch.wait(-1.0) is Woken.OVER
+
+
+async def test_what_was_told_before_the_watch_is_known(
+    live: Live, prefix: str, producer: AIOKafkaProducer
+) -> None:
+    order_id = new_id()
+    key = str(order_id).encode()
+    for body in (b'{"stage":"reserving","version":1}', b'{"stage":"awaiting_payment","version":2}'):
+        await producer.send_and_wait(prefix + "order.state", body, key=key)
+    await producer.send_and_wait(prefix + "order.state", b'{"stage":"reserving","version":1}', key=key)
+    await producer.send_and_wait(prefix + "payment.opened", b"{}", key=key)
+
+    async def known() -> bool:
+        with live.watch(order_id) as watch:
+            return watch.told == Told("awaiting_payment", 2, is_opened=True)
+
+    await until(known, what="the newest stage and the attempt")
+
+
+async def test_what_is_remembered_is_bounded(
+    live: Live, prefix: str, producer: AIOKafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.live.REMEMBERED", 2)
+    keys = [str(new_id()).encode() for _ in range(3)]
+    for version, key in enumerate(keys, 1):
+        body = b'{"stage":"expired","version":%d}' % version
+        await producer.send_and_wait(prefix + "order.state", body, key=key)
+
+    async def last_known() -> bool:
+        return live.told(keys[2]) == Told("expired", 3)
+
+    await until(last_known)
+    assert live.told(keys[0]) == Told()
