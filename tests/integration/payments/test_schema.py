@@ -196,22 +196,18 @@ FORBIDDEN = [
 ]
 
 
+@pytest.mark.usefixtures("paid_order")
 @pytest.mark.parametrize("statement", FORBIDDEN)
-async def test_the_service_may_not_rewrite_what_is_frozen(
-    desk: Desk, paid_order: UUID, statement: str
-) -> None:
-    assert paid_order
+async def test_the_service_may_not_rewrite_what_is_frozen(desk: Desk, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with desk.db.transaction() as tx:
             await tx.connection.execute(statement)
 
 
+@pytest.mark.usefixtures("paid_order")
 @pytest.mark.parametrize("table", ["charges", "allocations", "gateway_observations"])
 @pytest.mark.parametrize("how", ["delete from {}", "truncate {} cascade"])
-async def test_not_even_an_administrator_rewrites_history(
-    desk: Desk, paid_order: UUID, table: str, how: str
-) -> None:
-    assert paid_order
+async def test_not_even_an_administrator_rewrites_history(desk: Desk, table: str, how: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await desk.admin.execute(how.format(table))
 
@@ -235,5 +231,5 @@ async def test_refunds_at_once_never_exceed_their_charge(desk: Desk, paid_order:
 async def test_a_checkout_cancelled_before_it_could_be_paid_has_no_amount(desk: Desk) -> None:
     order_id = new_id()
     await desk.cancel(cancelled(order_id))
-    row = await desk.admin.fetchrow("select * from intents where subject_id = $1", order_id)
+    [row] = await desk.admin.fetch("select * from intents where subject_id = $1", order_id)
     assert (row["status"], row["amount_paisa"], row["answer"]) == ("CANCELLED", None, "cancelled")
