@@ -37,7 +37,7 @@ class Front:
     ) -> httpx2.Response:
         headers = {"Idempotency-Key": key or uuid4().hex}
         if who is not None:
-            headers["Authorization"] = f"Bearer {self.tokens.issuer.token(who, roles=[role])}"
+            headers["Authorization"] = f"Bearer {self.tokens.issuer.make_token(subject=who, roles=[role])}"
         return await self.client.request(method, path, json=body, headers=headers, **more)
 
     async def admin(self, method: str, path: str, body: object = None, **more: Any) -> httpx2.Response:  # noqa: ANN401

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -192,6 +192,15 @@ def test_the_machines_know_every_state_and_lead_nowhere_else() -> None:
 
 
 # -- a small world, every interleaving
+
+
+C = TypeVar("C")
+
+
+def by(
+    decide: Callable[[Intent | None, C], Decision[Intent]], cause: C
+) -> Callable[[Intent | None], Decision[Intent]]:
+    return lambda state: decide(state, cause)
 
 
 Move = tuple[str, Callable[[Intent | None], Decision[Intent]]]
