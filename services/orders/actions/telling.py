@@ -57,7 +57,10 @@ def with_snapshots(
 async def settle_checkouts(
     tx: Tx, before: Mapping[UUID, Checkout], verdicts: Verdicts[Checkout]
 ) -> Verdicts[Checkout]:
-    """Save the checkouts, then (lock order) orders, then carts; tell what happened."""
+    """Save the checkouts, then (lock order) orders, then carts; tell what happened.
+
+    What concerns a customer's account for cash on delivery (ReleaseCod, OrderFinal) has no table yet.
+    """
     if not verdicts.changed:
         return verdicts
     verdicts = with_snapshots(verdicts, before, partial(checkouts.snapshot, now=await tx.now()))

@@ -256,7 +256,12 @@ def place(_: Checkout | None, command: PlaceCheckout) -> Decision[Checkout]:
     if too_many := [line.sku for line in command.lines if line.quantity > MOST_UNITS]:
         return Refused("QUANTITY_LIMIT", f"At most {MOST_UNITS} units: {', '.join(too_many)}")
     checkout = Checkout(
-        command.order_id, command.customer_id, command.method, command.pay_within_s, command.lines
+        command.order_id,
+        command.customer_id,
+        command.method,
+        command.pay_within_s,
+        command.lines,
+        cod_active=command.method == "cod",
     )
     placed = OrderPlaced(
         order_id=command.order_id,

@@ -264,7 +264,7 @@ def hold_payment(checkout: Checkout | None, event: PaymentHeld, *, now: datetime
     if cases == checkout.open_cases:
         return Unchanged()
     noted = replace(checkout, open_cases=cases)
-    signal = Signal.HELD if event.open or cases else Signal.CASES_CLOSED
+    signal = Signal.HELD if event.open else Signal.CASES_CLOSED
     if event.open or not cases or checkout.stage is Stage.CONFIRMED:
         return apply(checkout, noted, Why(signal, event.envelope, now, checkout.stage, reason=event.reason))
     return Changed(noted)

@@ -22,10 +22,20 @@ RETURN_LINES = """
     on conflict do nothing
 """
 
+# Locked in the order every checkout locks its cart in, so that the two cannot deadlock.
 TAKE_RETURNED = """
+    with gone as (
+        select cart_lines.user_id, cart_lines.sku, cart_lines.returned_from
+        from cart_lines
+        join unnest($1::uuid[], $2::uuid[]) as taken(user_id, order_id)
+          on cart_lines.user_id = taken.user_id and cart_lines.returned_from = taken.order_id
+        order by 1, 2, 3
+        for update of cart_lines
+    )
     delete from cart_lines
-    using unnest($1::uuid[], $2::uuid[]) as taken(user_id, order_id)
-    where cart_lines.user_id = taken.user_id and cart_lines.returned_from = taken.order_id
+    using gone
+    where cart_lines.user_id = gone.user_id and cart_lines.sku = gone.sku
+      and cart_lines.returned_from = gone.returned_from
 """
 
 READ_CART = """
@@ -34,6 +44,11 @@ READ_CART = """
     where user_id = $1 and expires_at > now()
     group by sku
     order by sku
+"""
+
+# In the order every checkout locks its cart in: the statement after it goes through the lines as it likes.
+LOCK_SKU = """
+    select from cart_lines where user_id = $1 and sku = $2 order by returned_from for update
 """
 
 # One statement, so that a reader never sees the SKU twice; `$3` 0 only removes.
@@ -111,6 +126,7 @@ async def read_cart(tx: Tx, user: UUID) -> list[CartSum]:
 
 async def put_line(tx: Tx, user: UUID, sku: str, quantity: int, most: int) -> bool:
     """This SKU, this often, instead of all its lines; 0 removes. False when `most` others leave no room."""
+    await tx.execute(LOCK_SKU, user, sku)
     rows = await tx.fetch(PUT_LINE, user, sku, quantity, most)
     return bool(rows) or quantity == 0
 

@@ -54,9 +54,10 @@ INSERT_CHECKOUTS = f"""
         where cart_lines.user_id = gone.user_id and cart_lines.sku = gone.sku
           and cart_lines.returned_from = gone.returned_from
     )
-    insert into checkouts (order_id, customer_id, stage, method, pay_within_s, lines, hold, seq, version)
+    insert into checkouts (order_id, customer_id, stage, method, pay_within_s, lines, hold, cod_active, seq,
+                           version)
     select * from unnest($15::uuid[], $16::uuid[], $17::text[], $18::text[], $19::int[], $20::jsonb[],
-                         $21::text[], $22::bigint[], $23::int[])
+                         $21::text[], $22::boolean[], $23::bigint[], $24::int[])
 """  # noqa: S608 - composed of constants only
 
 # `lines` and what else rarely changes is sent as null when it did not.
@@ -130,6 +131,7 @@ async def insert_checkouts(
             one.pay_within_s,
             _lines_out(one.lines),
             one.hold.value,
+            one.cod_active,
             one.seq,
             one.version,
         )
@@ -137,7 +139,7 @@ async def insert_checkouts(
     ]
     sealed = [(key, commands[key].address) for key in placed]
     await tx.execute(
-        INSERT_CHECKOUTS, *_history(steps), *_columns(sealed, 2), *_columns(taken, 3), *_columns(rows, 9)
+        INSERT_CHECKOUTS, *_history(steps), *_columns(sealed, 2), *_columns(taken, 3), *_columns(rows, 10)
     )
 
 

@@ -1,14 +1,19 @@
 """The actions on a real database: twice changes nothing, a batch is a few statements, a cart goes once."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from services.chassis.db import Tx
 from services.chassis.ids import new_id
-from services.orders.domain import Checkout
+from services.orders.actions.checkout import accept_reservations, place_checkouts
+from services.orders.actions.payments import accept_payments
+from services.orders.domain import Checkout, Line, ReturnLines
+from services.orders.store.carts import return_lines
+from services.orders.store.checkouts import INSERT_CHECKOUTS
 from tests.integration.orders.world import Orders, a_command
 from tests.unit.orders import making
 
@@ -86,11 +91,40 @@ async def test_a_line_put_while_the_cart_is_checked_out_stays_in_the_cart(orders
     user = new_id()
     await orders.put(user, kurta=2)
     async with orders.db.transaction() as tx:
-        from services.orders.actions.checkout import place_checkouts  # noqa: PLC0415
-
         await place_checkouts(tx, [a_command(user)])
         await orders.put(user, topi=1)
     assert [row["sku"] for row in await orders.rows("select sku from cart_lines")] == ["topi"]
+
+
+class Interrupted:
+    """A transaction in the middle of which, before its second statement, something else is committed."""
+
+    def __init__(self, tx: Tx, happen: Callable[[], Awaitable[None]]) -> None:
+        self.tx = tx
+        self.happen = happen
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.tx, name)
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        if statement is INSERT_CHECKOUTS:
+            await self.happen()
+        await self.tx.execute(statement, *arguments)
+
+
+async def test_a_line_that_returns_in_the_middle_of_a_checkout_stays_in_the_cart(orders: Orders) -> None:
+    user, ended = new_id(), new_id()
+    await orders.put(user, kurta=2)
+
+    async def return_a_line() -> None:
+        back = ReturnLines(ended, user, (Line(new_id(), "kurta", 3),))
+        async with orders.db.transaction() as other:
+            await return_lines(other, [back])
+
+    async with orders.db.transaction() as tx:
+        await place_checkouts(cast("Tx", Interrupted(tx, return_a_line)), [a_command(user)])
+    [line] = await orders.rows("select * from cart_lines")
+    assert (line["returned_from"], line["quantity"]) == (ended, 3)
 
 
 async def test_a_refused_checkout_leaves_the_cart_as_it_was(orders: Orders) -> None:
@@ -200,8 +234,6 @@ class Counting:
 
 
 async def test_a_batch_of_two_hundred_costs_a_handful_of_statements_a_hop(orders: Orders) -> None:
-    from services.orders.actions import checkout, payments  # noqa: PLC0415
-
     users = [new_id() for _ in range(200)]
     await orders.as_admin(
         "insert into cart_lines (user_id, sku, quantity) "
@@ -217,10 +249,10 @@ async def test_a_batch_of_two_hundred_costs_a_handful_of_statements_a_hop(orders
             counts.append(counting.count)
         return verdicts
 
-    placed = await hop(checkout.place_checkouts, [a_command(user) for user in users])
+    placed = await hop(place_checkouts, [a_command(user) for user in users])
     assert len(placed.changed) == 200
-    await hop(checkout.accept_reservations, [making.reserved(one) for one in placed.changed.values()])
+    await hop(accept_reservations, [making.reserved(one) for one in placed.changed.values()])
     paid = [making.verified(one, 5, 200_00) for one in placed.changed]
-    await hop(payments.accept_payments, paid)
+    await hop(accept_payments, paid)
     assert counts == [3, 3, 4]
     assert (await orders.rows("select count(*) as n from orders"))[0]["n"] == 200

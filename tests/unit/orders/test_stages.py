@@ -170,6 +170,9 @@ def test_every_change_of_stage_is_one_step_and_one_version(stage: str, signal: s
         [step] = steps
         assert (step.old, step.new, step.seq) == (before.stage, outcome.state.stage, before.version + 1)
         assert outcome.state.version == before.version + 1
+        assert outcome.state.ended_at == (NOW if outcome.state.stage.value in ENDED else before.ended_at) or (
+            outcome.state.stage is Stage.CONFIRMED and outcome.state.ended_at is None
+        )
 
 
 @pytest.mark.parametrize(("stage", "signal"), list(product(PAGE, SIGNALS)))
