@@ -9,7 +9,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from services.chassis.telemetry import TRACER, links_to
 
-SAMPLED = '-01"'
+SAMPLED = ('-01"', '-03"')
 
 
 def send_span(part: int, rows: Sequence[asyncpg.Record]) -> AbstractContextManager[Span | None]:
@@ -35,4 +35,4 @@ def send_span(part: int, rows: Sequence[asyncpg.Record]) -> AbstractContextManag
 
 def sampled_contexts(headers: Iterable[str]) -> list[str]:
     """The recorded `traceparent`s among these header texts; most have none and are not even parsed."""
-    return [orjson.loads(text)["traceparent"] for text in headers if SAMPLED in text]
+    return [orjson.loads(text)["traceparent"] for text in headers if any(flags in text for flags in SAMPLED)]

@@ -33,7 +33,7 @@ def traceparent_of(span: Span) -> str:
 
 def is_sampled(traceparent: str) -> bool:
     """Whether the trace is recorded: the last flag bit (W3C Trace Context, section 3.2.2.5)."""
-    return traceparent[-2:] == "01"
+    return traceparent[-3:] in ("-01", "-03")  # 2: the id is random (level 2)
 
 
 def creation_context(topic: str, event_id: UUID, parent: str) -> str:

@@ -1,0 +1,49 @@
+"""One whole system per run: every part a process of its own, traced into a collector of ours."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from rich.console import Console
+
+from infra.demo.scene import Scene
+from infra.issuer import Issuer
+from infra.parts import AUDIENCE, ISSUER
+from infra.people import Api
+from infra.stack import Stack
+from tests.fakes.esewa import Simulator
+from tests.support.collector import Collector, collecting
+
+SETTINGS = {
+    "KB_POLL_AFTER_OPEN_S": "[1, 2, 4, 8, 16, 32]",
+    "KB_GATEWAY_CALLS_PER_S": "1000",
+    "KB_CUSTOMER_PER_MINUTE": "100000",
+    "KB_VENDOR_PER_MINUTE": "100000",
+    "KB_STAFF_PER_MINUTE": "100000",
+}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def collector() -> AsyncIterator[Collector]:
+    async with collecting() as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def scene(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """The running system and everybody in it."""
+    folder = tmp_path_factory.mktemp("stack")
+    async with Stack(folder, env=SETTINGS | {"KB_OTLP_ENDPOINT": collector.endpoint}) as stack:
+        addresses = stack.addresses
+        api = Api.at(addresses["gateway"])
+        async with Simulator(addresses["esewa"], addresses["esewa-control"]) as esewa:
+            issuer = Issuer.read(stack.keys.issuer_pem, ISSUER, AUDIENCE)
+            yield Scene(stack, api, issuer, esewa, Console(quiet=True))
+        await api.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes them all: a second system would only fight the first for the same two cores."""
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("whole system"))
