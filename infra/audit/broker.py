@@ -38,6 +38,11 @@ class Broker:
             for topic in described
             for one in topic["partitions"]
         ]
+        if self.partitions:
+            # Assigned so that the client learns at once who leads them (asking about others takes
+            # seconds), and paused so that nothing is fetched before it is read.
+            self.consumer.assign(self.partitions)
+            self.consumer.pause(*self.partitions)
 
     def place(self, partition: TopicPartition) -> Place:
         return partition.topic.removeprefix(self.prefix), partition.partition
@@ -59,12 +64,10 @@ class Broker:
     async def read_all(self, ends: Mapping[Place, int]) -> Log:
         """Every record below these ends, per partition in offset order."""
         log = Log()
-        if not self.partitions:
-            return log
-        begins = await self.consumer.beginning_offsets(self.partitions)
+        begins = await self.consumer.beginning_offsets(self.partitions) if self.partitions else {}
         open_ = {one for one, begin in begins.items() if begin < ends[self.place(one)]}
-        self.consumer.assign(open_)
         if open_:
+            self.consumer.assign(open_)
             await self.consumer.seek_to_beginning(*open_)
         while open_:
             async with asyncio.timeout(STUCK_S):

@@ -47,11 +47,9 @@ class Record:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """What every copy of it must share."""
-        return (
-            self.topic, self.part, self.key, self.sequence, self.type, self.subject_kind,
-            self.correlation, self.causation, self.digest,
-        )  # fmt: skip
+        """What it shares with every copy of it, and with the row that told it."""
+        place = (self.topic, self.part, self.key, self.sequence)
+        return (*place, self.type, self.correlation, self.causation, self.digest)
 
 
 @dataclass(slots=True)

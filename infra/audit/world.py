@@ -46,6 +46,12 @@ class Told:
     causation: UUID | None
     at: datetime
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What its record must share with it."""
+        place = (self.topic, self.part, self.key, self.sequence)
+        return (*place, self.type, self.correlation, self.causation, self.digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Payment:
