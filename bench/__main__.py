@@ -1,0 +1,104 @@
+"""The commands of the benchmark suite: each prints one table and fails when a gate is missed."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+import uvloop
+
+from bench import counts, limits, memory, pipeline, profiling, relay, rollup
+from bench.ground import Ground, ground
+from bench.results import Report
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Batches = Annotated[str, typer.Option(help="Largest batches to try, separated by commas.")]
+Rates = Annotated[
+    str, typer.Option(help="Orders per second of the open loop, separated by commas; 'none' for none.")
+]
+
+
+def _run(measure: Callable[[Ground], Awaitable[Report]], *, kafka: bool = True) -> None:
+    """The command on fresh servers; its exit code says whether every gate was met."""
+
+    async def on_ground() -> int:
+        async with ground(kafka=kafka) as made:
+            return (await measure(made)).finish(made)
+
+    raise typer.Exit(uvloop.run(on_ground()))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(int(one) for one in text.split(","))
+
+
+@app.command("limits")
+def limits_() -> None:
+    """What the disk, PostgreSQL and the broker can do at all."""
+    _run(limits.measure)
+
+
+@app.command("pipeline")
+def pipeline_(
+    *,
+    peer: Annotated[str, typer.Option(help="job-queue, or none.")] = "job-queue",
+    batch: Batches = "1,10,50,200,500",
+    rate: Rates = "100",
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    scale: Annotated[float, typer.Option(help="Of the orders of a round.")] = 1.0,
+    best_peers_only: Annotated[bool, typer.Option(help="4 workers only.")] = False,
+    one_process: Annotated[bool, typer.Option(help="All services in one process, too.")] = False,
+    trace: Annotated[bool, typer.Option(help="Compare with traces recorded.")] = False,
+) -> None:
+    """Checkout to finalized order, beside the design it replaces."""
+    workers = (4,) if best_peers_only else (1, 4, 16)
+    plan = pipeline.Plan(
+        batches=_numbers(batch),
+        rates=_numbers(rate),
+        rounds=rounds,
+        peers=[(mode, count) for mode in ("1tx", "3tx") for count in workers] if peer == "job-queue" else (),
+        scale=scale,
+        trace=trace,
+        layouts=("process per service", "one process") if one_process else ("process per service",),
+    )
+    _run(lambda made: pipeline.measure(made, plan))
+
+
+@app.command("counts")
+def counts_(
+    *, statements: Annotated[bool, typer.Option(help="Also PostgreSQL's time by statement.")] = False
+) -> None:
+    """Commits, WAL, rows and statements per order."""
+    _run(lambda made: counts.measure(made, statements=statements))
+
+
+@app.command("relay")
+def relay_(events: Annotated[int, typer.Option(min=1000)] = 50_000) -> None:
+    """Events drained from the outbox, beside a bare producer."""
+    _run(lambda made: relay.measure(made, events))
+
+
+@app.command("rollup")
+def rollup_(rounds: Annotated[int, typer.Option(min=1)] = 1000) -> None:
+    """All vendors of one order deliver at once."""
+    _run(lambda made: rollup.measure(made, rounds), kafka=False)
+
+
+@app.command("memory")
+def memory_() -> None:
+    """What every process holds when nothing happens."""
+    _run(memory.measure)
+
+
+@app.command("profile")
+def profile_(
+    orders: int = 6_000,
+    batch: int = 500,
+    rate: Annotated[int, typer.Option(help="0: as many as can be.")] = 0,
+) -> None:
+    """Where the CPU time of each service goes."""
+    _run(lambda made: profiling.measure(made, orders=orders, batch=batch, rate=rate or None))
+
+
+if __name__ == "__main__":
+    app()

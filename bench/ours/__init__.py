@@ -1,0 +1,1 @@
+"""The services themselves, run as they are, entered at their actions."""

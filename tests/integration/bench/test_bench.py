@@ -1,0 +1,96 @@
+"""What the benchmark refuses: a run that left wrong data, that never ended, or whose load came too late."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.ground import Ground
+from bench.latency import buckets, spread
+from bench.load import AuditFailedError, Cpu, NotFinishedError, Progress, Run, open_loop, poisson
+from bench.results import Gate
+from bench.wire import clock
+from tests.conftest import Server
+
+
+class Imaginary:
+    """A contender that finalizes every order at once, or has died; its data is as wrong as it is told."""
+
+    name = "imaginary"
+
+    def __init__(self, *, wrong: Sequence[str] = (), alive: bool = True) -> None:
+        self.progress = Progress()
+        self.wrong = list(wrong)
+        self.alive = alive
+
+    async def prepare(self, orders: int) -> None:
+        """It has no data."""
+
+    async def start(self) -> None:
+        """It has no processes."""
+
+    def submit(self, numbers: Sequence[int]) -> None:
+        if self.alive:
+            self.progress.finalized |= dict.fromkeys(numbers, clock())
+            self.progress.settled = len(self.progress.finalized)
+            self.progress.moved.set()
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def pids(self) -> list[int]:
+        return []
+
+    async def finish(self) -> dict[str, Any]:
+        return {}
+
+    async def audit(self, orders: int) -> list[str]:  # noqa: ARG002 - it has none to count
+        return self.wrong
+
+
+@pytest.fixture
+def ground(postgres: Server, tmp_path: Path) -> Ground:
+    return Ground(tmp_path, postgres.admin_dsn, postgres_pid=os.getpid())
+
+
+async def test_a_run_is_measured_from_the_intended_starts(ground: Ground) -> None:
+    starts = poisson(rate=200, seconds=0.5)
+    run = await open_loop(Imaginary(), ground, starts, within_s=20)
+    assert run.latency.count == run.orders == len(starts)
+
+
+async def test_a_run_that_left_wrong_data_has_no_figures(ground: Ground) -> None:
+    with pytest.raises(AuditFailedError, match="one order too many"):
+        await open_loop(Imaginary(wrong=["one order too many"]), ground, poisson(200, 0.1), within_s=20)
+
+
+async def test_a_process_that_died_ends_the_run(ground: Ground) -> None:
+    with pytest.raises(NotFinishedError, match="a process has ended"):
+        await open_loop(Imaginary(alive=False), ground, poisson(200, 0.1), within_s=20)
+
+
+def test_a_schedule_is_the_same_for_every_contender() -> None:
+    assert poisson(rate=50, seconds=2) == poisson(rate=50, seconds=2)
+
+
+def test_a_run_whose_load_came_late_is_void() -> None:
+    costs = Cpu(python=0, postgres=0, broker=0)
+    run = Run(orders=100, seconds=1, cpu=costs, latency=spread([0.001]), late_share=0.02)
+    assert run.void
+
+
+def test_latencies_are_told_in_milliseconds() -> None:
+    told = spread([0.001] * 99 + [0.5])
+    assert told.p50 == pytest.approx(1.0, rel=0.01)
+    assert told.longest == pytest.approx(500, rel=0.01)
+
+
+def test_batch_sizes_fall_into_the_bucket_that_holds_them() -> None:
+    assert buckets([1, 2, 3, 500, 501]) == {"<=1": 1, "<=2": 1, "<=5": 1, "<=500": 2}
+
+
+@pytest.mark.parametrize(("value", "met"), [(2.9, False), (3.0, True), (3.1, True)])
+def test_a_gate_at_its_floor_is_met(value: float, *, met: bool) -> None:
+    assert Gate("ratio", value, "at least", 3.0).met is met
