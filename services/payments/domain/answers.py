@@ -1,11 +1,10 @@
 """What orders says about a payment: the order exists, the checkout ended, an item moved."""
 
-from dataclasses import replace
 from uuid import UUID
 
 from contracts.orders import ItemCancelled, ItemFulfilled, OrderCancelled, OrderFinalized
 from contracts.payments import RefundCause
-from services.chassis.decisions import Decision, Never, Unchanged
+from services.chassis.decisions import Decision, Never, Unchanged, altered
 from services.payments.domain.intent import (
     REFUND_STARTS,
     Charge,
@@ -34,7 +33,7 @@ def accept_order(intent: Intent | None, order: OrderFinalized) -> Decision[Inten
         return Never("an order was finalized on money that payments does not have")
     if intent.answer is not None:
         return Unchanged()
-    answered = replace(intent, answer="finalized", items=_with_items(intent, order))
+    answered = altered(intent, answer="finalized", items=_with_items(intent, order))
     return close_cases(answered, open_cases(answered, "unanswered"), "the order was finalized")
 
 
@@ -43,7 +42,7 @@ def _with_items(intent: Intent, order: OrderFinalized) -> tuple[Item, ...]:
     known = {item.id: item for item in intent.items}
     first = {one.id: Item(one.id, one.vendor_id, one.net_paisa) for one in order.items}
     return tuple(
-        replace(known.get(one.id, first[one.id]), delivery_paisa=one.delivery_paisa) for one in order.items
+        altered(known.get(one.id, first[one.id]), delivery_paisa=one.delivery_paisa) for one in order.items
     )
 
 
@@ -57,7 +56,7 @@ def end_checkout(intent: Intent | None, order: OrderCancelled) -> Decision[Inten
         return Unchanged()
     if intent.answer is not None:
         return Never("a checkout was cancelled after its order was finalized")
-    ended = replace(moved(intent, IntentStatus.CANCELLED), answer="cancelled")
+    ended = altered(moved(intent, IntentStatus.CANCELLED), answer="cancelled")
     for charge in ended.charges:
         ended = _give_back(ended, charge)
     moot = (*open_cases(ended, "unanswered"), *open_cases(ended, "undecided"))
@@ -107,4 +106,4 @@ def _is_known_as(intent: Intent, item_id: UUID, status: ItemStatus) -> bool:
 def _with_step(intent: Intent, step: ItemCancelled | ItemFulfilled, status: ItemStatus) -> Intent:
     first = Item(step.item_id, step.vendor_id, step.net_paisa)
     known = next((item for item in intent.items if item.id == step.item_id), first)
-    return with_item(intent, replace(known, status=status))
+    return with_item(intent, altered(known, status=status))

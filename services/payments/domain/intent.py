@@ -1,7 +1,7 @@
 """The values of payments: an intent with its attempts, charges, refunds, cases, items; how each may move."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias, TypeVar
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from contracts.event import Provider
 from contracts.payments import HeldReason, PaymentEvent, PaymentHeld, RefundCause
-from services.chassis.decisions import Changed
+from services.chassis.decisions import Changed, altered
 
 SubjectKind: TypeAlias = Literal["order", "booking"]
 Answer: TypeAlias = Literal["finalized", "cancelled"]
@@ -96,7 +96,7 @@ REFUND_NEXT: dict[RefundStatus, frozenset[RefundStatus]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """One try to pay. `answered_at` is the last definite answer, `unknowns` the useless ones since then."""
 
@@ -163,7 +163,7 @@ class Item:
     status: ItemStatus = "ordered"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Intent:
     """All that payments knows about one subject. Without an amount it was cancelled before it opened."""
 
@@ -211,25 +211,25 @@ def both(first: Step, second: Step) -> Step:
 def moved(intent: Intent, to: IntentStatus) -> Intent:
     """The intent in its next status; a step the machine does not have is our own mistake."""
     assert to in INTENT_NEXT[intent.status], f"{intent.status} -> {to}"
-    return replace(intent, status=to)
+    return altered(intent, status=to)
 
 
 def moved_attempt(attempt: Attempt, to: AttemptStatus) -> Attempt:
     """The attempt in its next status; staying where it is is allowed."""
     assert to == attempt.status or to in ATTEMPT_NEXT[attempt.status], f"{attempt.status} -> {to}"
-    return replace(attempt, status=to)
+    return altered(attempt, status=to)
 
 
 def with_attempt(intent: Intent, attempt: Attempt) -> Intent:
-    return replace(intent, attempts=_put(intent.attempts, attempt))
+    return altered(intent, attempts=_put(intent.attempts, attempt))
 
 
 def with_refund(intent: Intent, refund: Refund) -> Intent:
-    return replace(intent, refunds=_put(intent.refunds, refund))
+    return altered(intent, refunds=_put(intent.refunds, refund))
 
 
 def with_item(intent: Intent, item: Item) -> Intent:
-    return replace(intent, items=_put(intent.items, item))
+    return altered(intent, items=_put(intent.items, item))
 
 
 def attempt_of(intent: Intent, attempt_id: UUID) -> Attempt | None:
@@ -250,14 +250,14 @@ def open_cases(intent: Intent, reason: HeldReason) -> tuple[Case, ...]:
 
 
 def open_case(intent: Intent, case: Case) -> Step:
-    return telling(replace(intent, cases=(*intent.cases, case)), _held(intent, case))
+    return telling(altered(intent, cases=(*intent.cases, case)), _held(intent, case))
 
 
 def close_cases(intent: Intent, cases: Iterable[Case], resolution: str) -> Step:
     """Close these, telling each; with none of them nothing is told."""
-    closed = [replace(case, open=False, resolution=resolution) for case in cases]
+    closed = [altered(case, open=False, resolution=resolution) for case in cases]
     for case in closed:
-        intent = replace(intent, cases=_put(intent.cases, case))
+        intent = altered(intent, cases=_put(intent.cases, case))
     return telling(intent, *(_held(intent, case) for case in closed))
 
 

@@ -1,9 +1,7 @@
 """Money on its way back: how much of a charge may go, when a refund is done, and what a reversal leaves."""
 
-from dataclasses import replace
-
 from contracts.payments import PaymentRefunded
-from services.chassis.decisions import Changed, Decision, Refused, Unchanged
+from services.chassis.decisions import Changed, Decision, Refused, Unchanged, altered
 from services.payments.domain.commands import RefundCharge, RefundDone, ReversalStands
 from services.payments.domain.intent import (
     REFUND_STARTS,
@@ -71,7 +69,7 @@ def complete_refund(intent: Intent | None, done: RefundDone) -> Decision[Intent]
         return Refused(
             "INVALID_TRANSITION", "the gateway may have taken this money back; decide that case first"
         )
-    given = replace(
+    given = altered(
         refund,
         status=RefundStatus.SUCCEEDED,
         evidence_ref=done.evidence_ref,
@@ -129,7 +127,7 @@ def _has_its_answer(intent: Intent) -> bool:
 def _let_go(intent: Intent, charge: Charge) -> Step:
     for refund in intent.refunds:
         if refund.charge_id == charge.id and refund.status is RefundStatus.MANUAL_PENDING:
-            intent = with_refund(intent, replace(refund, status=RefundStatus.REJECTED))
+            intent = with_refund(intent, altered(refund, status=RefundStatus.REJECTED))
     closed = close_cases(intent, _reversals(intent, charge), "the reversal stands")
     if intent.status is not IntentStatus.CANCELLED:
         return closed

@@ -1,11 +1,10 @@
 """What an answer of the gateway does to an intent: the one place where money becomes a fact."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 from contracts.payments import PaymentDeclined, PaymentVerified, RefundCause
-from services.chassis.decisions import Decision, Never
+from services.chassis.decisions import Decision, Never, altered
 from services.payments.domain.commands import Observation
 from services.payments.domain.intent import (
     REFUND_STARTS,
@@ -52,15 +51,15 @@ def settle(intent: Intent | None, seen: Observation) -> Decision[Intent]:
     if intent is None or (attempt := attempt_of(intent, seen.attempt_id)) is None:
         return Never(f"an answer about attempt {seen.attempt_id}, which {seen.subject_id} does not have")
     judged = _judge(intent, attempt, seen)
-    planned = replace(judged, state=_planned(judged.state, seen))
+    planned = altered(judged, state=_planned(judged.state, seen))
     over = close_if_over(planned.state, seen.now)
     return planned if over is None else both(planned, over)
 
 
 def _judge(intent: Intent, attempt: Attempt, seen: Observation) -> Step:
     if isinstance(seen.verdict, Unknown):
-        return quietly(with_attempt(intent, replace(attempt, unknowns=attempt.unknowns + 1)))
-    attempt = replace(attempt, answered_at=seen.now, unknowns=0)
+        return quietly(with_attempt(intent, altered(attempt, unknowns=attempt.unknowns + 1)))
+    attempt = altered(attempt, answered_at=seen.now, unknowns=0)
     intent = with_attempt(intent, attempt)
     charge = charge_of(intent, attempt.id)
     return (
@@ -76,7 +75,7 @@ def _planned(intent: Intent, seen: Observation) -> Intent:
         awaited = intent.status is IntentStatus.AWAITING_PAYMENT
         close_at = intent.close_at if awaited else None
         due = next_check(attempt, seen.plan, seen.now, close_at=close_at, luck=seen.luck)
-    return with_attempt(intent, replace(attempt, next_check_at=due))
+    return with_attempt(intent, altered(attempt, next_check_at=due))
 
 
 # -- nothing was paid on this attempt so far
@@ -114,7 +113,7 @@ def _take(intent: Intent, attempt: Attempt, seen: Observation, amount_paisa: int
     charge = Charge(seen.id, attempt.id, attempt.provider, txn_id, amount_paisa, kind)
     status = AttemptStatus.MISMATCHED if kind is ChargeKind.MISMATCH else AttemptStatus.CONFIRMED
     taken = with_attempt(intent, moved_attempt(attempt, status))
-    taken = replace(taken, charges=(*taken.charges, charge))
+    taken = altered(taken, charges=(*taken.charges, charge))
     cleared = _lift_suspicion(taken, attempt)
     return both(cleared, _allocate(cleared.state, charge, seen))
 
@@ -162,7 +161,7 @@ def _verify(intent: Intent, charge: Charge, seen: Observation) -> Step:
         late=late,
         verified_at=seen.now,
     )
-    told = telling(replace(paid, verified_at=seen.now), verified)
+    told = telling(altered(paid, verified_at=seen.now), verified)
     return both(told, close_cases(told.state, open_cases(told.state, "undecided"), "the payment arrived"))
 
 

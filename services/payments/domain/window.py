@@ -1,10 +1,9 @@
 """The payment window: how it opens, how a further attempt is made, and how it ends."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from contracts.payments import PaymentFailed, PaymentOpened, PaymentReturned
-from services.chassis.decisions import Decision, Never, Refused, Unchanged
+from services.chassis.decisions import Decision, Never, Refused, Unchanged, altered
 from services.payments.domain.commands import (
     LeftUnanswered,
     NewAttempt,
@@ -106,7 +105,7 @@ def hear_return(intent: Intent | None, returned: PayerReturned) -> Decision[Inte
         return Unchanged()
     if attempt.nudged_at is not None and _seconds(attempt.nudged_at, returned.now) < returned.plan.return_gap:
         return Unchanged()
-    nudged = replace(attempt, nudged_at=returned.now, next_check_at=returned.now)
+    nudged = altered(attempt, nudged_at=returned.now, next_check_at=returned.now)
     news = attempt.nudged_at is None and attempt.status in WORTH_ASKING
     if not news or intent.status is not IntentStatus.AWAITING_PAYMENT:
         return quietly(with_attempt(intent, nudged))
@@ -143,7 +142,7 @@ def close_if_over(intent: Intent, now: datetime) -> Step | None:
     """EXPIRED, once every attempt was asked after the end and none holds money or may still bring it."""
     if intent.status is not IntentStatus.AWAITING_PAYMENT or intent.close_at is None or now < intent.close_at:
         return None
-    if open_cases(intent, "mismatch") or not all(_found_unpaid(intent, one) for one in intent.attempts):
+    if not all(_found_unpaid(intent, one) for one in intent.attempts):
         return None
     decided = close_cases(intent, open_cases(intent, "undecided"), "no attempt was paid")
     return both(decided, _expire(decided.state))

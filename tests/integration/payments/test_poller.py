@@ -8,8 +8,8 @@ import pytest
 
 from services.payments.actions.settling import seen
 from services.payments.poller import settle_answers
-from services.payments.providers import Answer
-from services.payments.verdicts import Paid
+from services.payments.providers import Answer, Asked
+from services.payments.verdicts import Paid, Unknown
 from tests.fakes.esewa.faults import (
     Delay,
     Drip,
@@ -266,3 +266,27 @@ async def test_a_payment_named_for_two_orders_at_once_is_counted_for_one(desk: D
     await settle_answers(desk.db, batch, desk.gateways.plan)
     statuses = sorted([str(await desk.status(first)), str(await desk.status(second))])
     assert statuses == ["AWAITING_PAYMENT", "SUCCEEDED"]
+
+
+async def _look_up(desk: Desk, order_id: UUID) -> Answer:
+    [row] = await desk.attempts(order_id)
+    asked = Asked(row["reference"], row["merchant_code"], row["amount_paisa"])
+    return await desk.gateways.adapters["esewa"].check(asked)
+
+
+async def test_an_answer_over_64_kib_is_not_read_to_its_end(desk: Desk) -> None:
+    order_id = await desk.opened()
+    await desk.pay(order_id)
+    await desk.simulator.faults(Oversized(size_bytes=70_000), op="status")
+    assert (await _look_up(desk, order_id)).verdict == Unknown("the answer is too long")
+    assert isinstance((await _look_up(desk, order_id)).verdict, Paid)
+
+
+async def test_nobody_is_followed_elsewhere_even_if_the_truth_is_there(desk: Desk) -> None:
+    order_id = await desk.opened()
+    await desk.pay(order_id)
+    [row] = await desk.attempts(order_id)
+    query = f"product_code=EPAYTEST&total_amount=349&transaction_uuid={row['reference']}"
+    elsewhere = f"{desk.simulator.status_url}?{query}"
+    await desk.simulator.faults(Redirect(location=elsewhere), op="status")
+    assert (await _look_up(desk, order_id)).verdict == Unknown("HTTP 302")

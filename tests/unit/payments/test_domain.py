@@ -467,6 +467,26 @@ def test_jitter_only_delays_and_never_past_the_last_lookup() -> None:
     assert late == CLOSE_AT
 
 
+def test_a_refund_waits_while_the_gateway_may_have_taken_the_money_back() -> None:
+    paid = after(domain.settle(an_intent(), seen(Paid(TOTAL, "T"))))
+    ended = after(domain.end_checkout(paid, CANCELLED))
+    reversed_ = after(domain.settle(ended, seen(Declined(), number=1)))
+    done = domain.RefundDone(ORDER, paid.charges[0].id, "P", "", ADMIN)
+    assert isinstance(domain.complete_refund(reversed_, done), Refused)
+    there = after(domain.settle(reversed_, seen(Paid(TOTAL, "T"), number=2)))
+    assert told(domain.complete_refund(there, done)) == ["payment.refunded"]
+
+
+def test_a_window_stays_open_while_money_of_another_amount_is_under_review() -> None:
+    held = after(domain.settle(an_intent(), seen(Mismatch("less", 1, "T"), now=AFTER)))
+    assert domain.close_window(held, domain.WindowClosed(ORDER, UUID(int=7), AFTER)) == Unchanged()
+    back = after(domain.refund_charge(held, domain.RefundCharge(ORDER, held.charges[0].id)))
+    given = after(domain.complete_refund(back, domain.RefundDone(ORDER, held.charges[0].id, "P", "", ADMIN)))
+    assert told(domain.close_window(given, domain.WindowClosed(ORDER, UUID(int=7), AFTER))) == [
+        "payment.failed"
+    ]
+
+
 def test_every_event_names_its_subject() -> None:
     decided = domain.settle(an_intent(), seen(Paid(TOTAL, "T")))
     assert isinstance(decided, Changed)

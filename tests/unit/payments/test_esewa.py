@@ -85,6 +85,7 @@ HOSTILE: dict[str, str] = {
     "genuine return of a cheaper payment": wire(
         payload("0009TSU", "COMPLETE", "147.5", "kbs-0003-a1", RETURNS[2][5])
     ),
+    "signed for another attempt": wire(signed(_with(transaction_uuid="kbs-0009-a1"))),
     "signed for another merchant": wire(signed(_with(product_code="OTHER"))),
     "signed for another amount": wire(signed(_with(total_amount="348.0"))),
     "signed with another key": wire(signed(GENUINE, "guessed")),
