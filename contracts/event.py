@@ -1,24 +1,12 @@
 """What every event has in common: an immutable body, and the envelope it travelled in."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 NIL = UUID(int=0)
-
-
-def _aware(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        msg = "a time needs an offset"
-        raise ValueError(msg)
-    return value.astimezone(UTC)
-
-
-def _zulu(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 Method: TypeAlias = Literal["esewa", "khalti", "cod"]
@@ -27,8 +15,8 @@ Paisa = Annotated[int, Field(ge=0, le=10**15)]
 """Money is an integer number of paisa (NPR 1 = 100 paisa)."""
 Quantity = Annotated[int, Field(ge=1, le=10**6)]
 Sku = Annotated[str, Field(min_length=1, max_length=200)]
-Time = Annotated[datetime, AfterValidator(_aware), PlainSerializer(_zulu, when_used="json")]
-"""An instant; UTC with `Z` on the wire."""
+Time: TypeAlias = AwareDatetime
+"""An instant. Tellers take it from their database in UTC, which is written with `Z`."""
 
 
 class Body(BaseModel):
@@ -51,6 +39,9 @@ class Envelope:
     traceparent: str = ""
 
 
+NOWHERE = Envelope()
+
+
 class Event(Body):
     """A fact that one service tells on one topic; subclasses are named like their topic."""
 
@@ -58,8 +49,6 @@ class Event(Body):
     KEYED_BY: ClassVar[str] = "order_id"
     SUBJECT_KIND: ClassVar[str] = "order"
     VERSION: ClassVar[int] = 1
-
-    _envelope: Envelope = PrivateAttr(default_factory=Envelope)
 
     @classmethod
     def type_name(cls) -> str:
@@ -69,7 +58,8 @@ class Event(Body):
     @property
     def envelope(self) -> Envelope:
         """Where this event came from; empty for an event that is about to be told."""
-        return self._envelope
+        found: Envelope = self.__dict__.get("_envelope", NOWHERE)
+        return found
 
     @property
     def key(self) -> UUID:
@@ -79,5 +69,6 @@ class Event(Body):
 
     def within(self, envelope: Envelope) -> "Event":
         """The same event, remembering the envelope it arrived in."""
-        self._envelope = envelope
+        # Beside the fields, where pydantic keeps cached properties: a private attribute costs 6 us a look.
+        self.__dict__["_envelope"] = envelope
         return self

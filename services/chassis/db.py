@@ -17,6 +17,12 @@ SERVER_SETTINGS = {
     "lock_timeout": "2000",
     "idle_in_transaction_session_timeout": "15000",
     "timezone": "UTC",
+    # Every statement of a service finds few rows by key: nested loops over indexes are right at any table
+    # size. A plan made while a table was empty (and cached) would scan it when it is full.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 
 

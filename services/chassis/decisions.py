@@ -2,10 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from contracts.event import Envelope, Event
+
+if TYPE_CHECKING:
+    # Checked like dataclasses.replace, which it stands for.
+    altered = replace
+else:
+
+    def altered(state, /, **fields):  # noqa: ANN001, ANN003, ANN201 - typed above
+        """The state with these fields changed: `dataclasses.replace` without running the initialiser.
+
+        For a frozen dataclass without slots it copies the attributes at once: 1 us where a state of 27
+        fields took 18, several times an order.
+        """
+        if not hasattr(state, "__dict__"):
+            return replace(state, **fields)
+        assert fields.keys() <= state.__dict__.keys(), fields.keys() - state.__dict__.keys()
+        copy = object.__new__(type(state))
+        copy.__dict__.update(state.__dict__)
+        copy.__dict__.update(fields)
+        return copy
 
 
 class Cause(Protocol):
@@ -21,7 +40,7 @@ class Cause(Protocol):
 
 
 class Sequenced(Protocol):
-    """An aggregate's state: a frozen dataclass that counts the events told about it in `seq`."""
+    """An aggregate's state: a frozen dataclass without slots that counts the events told in `seq`."""
 
     @property
     def seq(self) -> int:
@@ -92,11 +111,11 @@ class Verdicts(Generic[S]):
 
     def with_snapshots(self, snapshot: Callable[[S], Event]) -> Self:
         """The same, telling in addition one snapshot of every changed aggregate, as its last event."""
-        changed = {key: replace(state, seq=state.seq + 1) for key, state in self.changed.items()}  # type: ignore[type-var]
+        counted = {key: altered(state, seq=state.seq + 1) for key, state in self.changed.items()}  # type: ignore[type-var]
         snapshots = tuple(
-            Outgoing(snapshot(state), state.seq, self.causes[key]) for key, state in changed.items()
+            Outgoing(snapshot(state), state.seq, self.causes[key]) for key, state in counted.items()
         )
-        return replace(self, changed=changed, told=self.told + snapshots)
+        return replace(self, changed=counted, told=self.told + snapshots)
 
 
 C = TypeVar("C", bound=Cause)
@@ -132,4 +151,4 @@ def _number(outcome: Changed[S], cause: Envelope) -> tuple[S, list[Outgoing]]:
     told = [Outgoing(event, first + place, cause) for place, event in enumerate(outcome.tell)]
     if not told:
         return outcome.state, told
-    return replace(outcome.state, seq=told[-1].sequence), told  # type: ignore[type-var]
+    return altered(outcome.state, seq=told[-1].sequence), told  # type: ignore[type-var]

@@ -45,10 +45,11 @@ def _row(one: Outgoing) -> tuple[object, ...]:
 
 
 def _headers(one: Outgoing, event_id: UUID) -> dict[str, str]:
-    """What the columns do not say already; the relay adds the rest of the CloudEvents attributes."""
+    """What the columns do not say already: without a correlation id the flow is the key's own."""
     cause = one.cause
-    flow = one.event.key if cause.correlation_id == NIL else cause.correlation_id
-    headers = {"subjectkind": one.event.SUBJECT_KIND, "correlationid": str(flow)}
+    headers = {"subjectkind": one.event.SUBJECT_KIND}
+    if cause.correlation_id not in (NIL, one.event.key):
+        headers["correlationid"] = str(cause.correlation_id)
     if cause.id != NIL:
         headers["causationid"] = str(cause.id)
     if traceparent := creation_context(one.event.TOPIC, event_id, cause.traceparent):

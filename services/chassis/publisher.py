@@ -235,7 +235,7 @@ def headers_of(row: Row, source: Header) -> list[Header]:
         ("ce_subjectkind", more["subjectkind"].encode()),
         ("ce_time", (row["created_at"].isoformat()[:-6] + "Z").encode()),
         ("ce_sequence", b"%020d" % row["key_seq"]),
-        ("ce_correlationid", more["correlationid"].encode()),
+        ("ce_correlationid", more.get("correlationid", row["key"]).encode()),
     ]
     if "causationid" in more:
         headers.append(("ce_causationid", more["causationid"].encode()))

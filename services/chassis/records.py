@@ -73,9 +73,9 @@ def read(record: Record, event_class: type[Event], now_ms: int) -> Heard | Malfo
     kind = record.headers.get("ce_subjectkind", event_class.SUBJECT_KIND)
     if kind != event_class.SUBJECT_KIND:
         return Foreign(record)
-    envelope = _read_envelope(record, event_class, now_ms)
-    if isinstance(envelope, Malformed):
-        return envelope
+    event_id = _uuid7(record.headers.get("ce_id", ""))
+    if (problem := _wrong_envelope(record, event_class, event_id, now_ms)) or event_id is None:
+        return Malformed(record, *(problem or ("INVALID_ENVELOPE", "ce_id is not a UUIDv7")))
     if record.value is None:
         return Malformed(record, "NULL_VALUE", "a tombstone on a topic that has none")
     try:
@@ -84,25 +84,31 @@ def read(record: Record, event_class: type[Event], now_ms: int) -> Heard | Malfo
         return Malformed(record, "INVALID_BODY", _summary(error))
     if str(event.key) != record.key:
         return Malformed(record, "KEY_MISMATCH", f"the body's {event_class.KEYED_BY} is not the record's key")
-    return Heard(record, event.within(envelope), envelope.id)
+    return Heard(record, event.within(_envelope_of(record, event, event_id)), event_id)
 
 
-def _read_envelope(record: Record, event_class: type[Event], now_ms: int) -> Envelope | Malformed:
+def _wrong_envelope(
+    record: Record, event_class: type[Event], event_id: UUID | None, now_ms: int
+) -> tuple[str, str] | None:
+    """The reason and the detail, if the headers are not ours to understand."""
     headers = record.headers
-    event_id = _uuid7(headers.get("ce_id", ""))
     if event_id is None:
-        return Malformed(record, "INVALID_ENVELOPE", "ce_id is not a UUIDv7")
+        return "INVALID_ENVELOPE", "ce_id is not a UUIDv7"
     if headers.get("ce_type") != event_class.type_name():
-        return Malformed(record, "UNKNOWN_TYPE", f"ce_type is not {event_class.type_name()}")
+        return "UNKNOWN_TYPE", f"ce_type is not {event_class.type_name()}"
     sequence = headers.get("ce_sequence", "")
-    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 20):  # noqa: PLR2004 - the header's width
-        return Malformed(record, "INVALID_ENVELOPE", "ce_sequence is not a number")
+    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 20):  # noqa: PLR2004 - its width
+        return "INVALID_ENVELOPE", "ce_sequence is not a number"
     if not -DAY_MS <= now_ms - millis_of(event_id) <= RING_DAYS * DAY_MS:
-        return Malformed(
-            record, "OUTSIDE_RING", "ce_id is too old to know whether it was heard, or from the future"
-        )
-    correlation = _uuid(headers.get("ce_correlationid", "")) or NIL
-    return Envelope(event_id, int(sequence), correlation, headers.get("traceparent", ""))
+        return "OUTSIDE_RING", "ce_id is too old to know whether it was heard, or from the future"
+    return None
+
+
+def _envelope_of(record: Record, event: Event, event_id: UUID) -> Envelope:
+    headers = record.headers
+    flow = headers.get("ce_correlationid", "")
+    correlation = event.key if flow == record.key else _uuid(flow) or NIL
+    return Envelope(event_id, int(headers["ce_sequence"]), correlation, headers.get("traceparent", ""))
 
 
 def _uuid(text: str) -> UUID | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias, TypeVar
 from uuid import UUID
@@ -28,7 +28,7 @@ from contracts.orders import (
     OrderRevived,
     WantedLine,
 )
-from services.chassis.decisions import Cause, Changed, Decision, Never, Refused, Unchanged
+from services.chassis.decisions import Cause, Changed, Decision, Never, Refused, Unchanged, altered
 
 MOST_OF_ONE_SKU: Final = 10**6
 """Units of one SKU in one hold: what an event can carry in one line."""
@@ -69,7 +69,7 @@ class Line:
     title: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hold:
     """One try to hold an order's lines; numbers count up with every revival."""
 
@@ -78,7 +78,7 @@ class Hold:
     lines: tuple[Line, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """What inventory knows about one order; `returned` are the items whose units are back in stock."""
 
@@ -89,7 +89,7 @@ class Order:
     returned: frozenset[UUID] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offer:
     """One SKU as it stands in the catalogue; without `delivery_paisa` its vendor is unknown."""
 
@@ -265,7 +265,7 @@ def _expire(order: Order, hold_no: int) -> Decision[Order]:
 def _close(order: Order) -> Decision[Order]:
     if order.closes_all:
         return Unchanged()
-    closed = Changed(replace(order, closes_all=True))
+    closed = Changed(altered(order, closes_all=True))
     live = _held(order)
     return closed if live is None else _end(closed, live)
 
@@ -273,7 +273,7 @@ def _close(order: Order) -> Decision[Order]:
 def _end(so_far: Changed[Order], hold: Hold) -> Changed[Order]:
     units = tuple(WantedLine(sku=line.sku, quantity=line.quantity) for line in hold.lines)
     released = StockReleased(order_id=so_far.state.order_id, hold_no=hold.hold_no, lines=units)
-    return _with_hold(so_far, replace(hold, status=HoldStatus.ENDED), tell=(released,), reserved=-1)
+    return _with_hold(so_far, altered(hold, status=HoldStatus.ENDED), tell=(released,), reserved=-1)
 
 
 # ---------------------------------------------------------------------------- selling
@@ -287,7 +287,7 @@ def sell(order: Order | None, cause: Sold | OrderCancelled) -> Decision[Order]:
         return Never(f"{cause.TOPIC}: the hold behind it is {hold.status if hold else 'unknown'}")
     if hold.status is HoldStatus.CONSUMED:
         return Unchanged()
-    consumed = replace(hold, status=HoldStatus.CONSUMED)
+    consumed = altered(hold, status=HoldStatus.CONSUMED)
     return _with_hold(Changed(order), consumed, on_hand=-1, reserved=-1)
 
 
@@ -302,8 +302,8 @@ def return_item(order: Order | None, cause: ItemCancelled) -> Decision[Order]:
     if cause.sku not in _frozen(so_far.state):
         return Never(f"{cause.TOPIC}: nothing of {cause.sku} was ever held for this order")
     back = StockMove(cause.sku, cause.quantity, 0, cause.order_id, item_id=cause.item_id)
-    state = replace(so_far.state, returned=so_far.state.returned | {cause.item_id})
-    return replace(so_far, state=state, do=(*so_far.do, back))
+    state = altered(so_far.state, returned=so_far.state.returned | {cause.item_id})
+    return altered(so_far, state=state, do=(*so_far.do, back))
 
 
 # ---------------------------------------------------------------------------- one order
@@ -419,7 +419,7 @@ def adjust(level: Level | None, adjustment: Adjustment) -> Level | Refused:
             "STOCK_WOULD_GO_NEGATIVE", f"{level.on_hand} on hand, {level.reserved} of them promised."
         )
     on_hand = level.on_hand + adjustment.delta
-    return replace(level, on_hand=on_hand, version=level.version + 1, is_new=False)
+    return altered(level, on_hand=on_hand, version=level.version + 1, is_new=False)
 
 
 def kind_of(level: Level, adjustment: Adjustment, *, counted: bool) -> MovementKind:

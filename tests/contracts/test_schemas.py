@@ -9,14 +9,14 @@ import jsonschema_rs
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from contracts.event import Event
 from contracts.schemas import frozen_file, incompatibilities, schema_of, text_of
 from contracts.topics import TOPICS, Topic
 
 # A time without an offset means nothing here.
-st.register_type_strategy(datetime, st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+st.register_type_strategy(AwareDatetime, st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 
 PERSONAL = ("name", "phone", "email", "address", "line1", "line2", "city", "district", "note")
 

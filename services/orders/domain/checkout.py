@@ -1,7 +1,7 @@
 """The checkout as values: its state, what may happen to it from outside, and what its changes bring about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
@@ -10,7 +10,7 @@ from uuid import UUID
 from contracts.event import NIL, Envelope, Method
 from contracts.inventory import Delivery
 from contracts.orders import ItemState, OrderPlaced, OrderState, WantedLine
-from services.chassis.decisions import Changed, Decision, Refused
+from services.chassis.decisions import Changed, Decision, Refused, altered
 from services.orders.domain.actor import Actor
 from services.orders.domain.order import Item, Order, shares
 
@@ -85,7 +85,7 @@ class Line:
         return (self.price_paisa or 0) * self.quantity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkout:
     """One checkout and its saga: the row `checkouts`.
 
@@ -373,4 +373,4 @@ def returned(checkout: Checkout) -> tuple[Checkout, tuple[ReturnLines | ReleaseC
         do += (ReturnLines(checkout.order_id, checkout.customer_id, checkout.lines),)
     if checkout.cod_active:
         do += (ReleaseCod(checkout.order_id, checkout.customer_id),)
-    return replace(checkout, hold=Hold.NONE, lines_returned=True, cod_active=False), do
+    return altered(checkout, hold=Hold.NONE, lines_returned=True, cod_active=False), do

@@ -1,14 +1,14 @@
 """The moves of a checkout, named as in the stage table: small functions over values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
 from contracts.event import Envelope
 from contracts.orders import FinalizedItem, OrderCancelled, OrderExpired, OrderFinalized, OrderRevived
-from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged
+from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged, altered
 from services.orders.domain.actor import SYSTEM, Actor
 from services.orders.domain.checkout import (
     REVIVABLE_FOR,
@@ -66,7 +66,7 @@ def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """Fin: the order exists. What was back in the cart leaves it again."""
     if problem := refusal(checkout):
         give_up = can if checkout.method == "cod" else ref
-        return give_up(checkout, replace(why, reason=problem))
+        return give_up(checkout, altered(why, reason=problem))
     order = order_of(checkout, why.now)
     finalized = OrderFinalized(
         order_id=order.order_id,
@@ -91,21 +91,21 @@ def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
     do: tuple[CreateOrder | TakeReturned, ...] = (CreateOrder(order, why.cause),)
     if checkout.lines_returned:
         do += (TakeReturned(checkout.order_id, checkout.customer_id),)
-    confirmed = replace(checkout, stage=Stage.CONFIRMED, lines_returned=False, ended_at=None)
+    confirmed = altered(checkout, stage=Stage.CONFIRMED, lines_returned=False, ended_at=None)
     return Changed(confirmed, (finalized,), do)
 
 
 def exp(checkout: Checkout, why: Why) -> Changed[Checkout]:
     """Exp: the hold ends; late money may still revive the checkout."""
     told = _expired(checkout, _why_expired(checkout, why))
-    ended, do = returned(replace(checkout, stage=_unpaid(checkout)))
+    ended, do = returned(altered(checkout, stage=_unpaid(checkout)))
     return Changed(ended, (told,), do)
 
 
 def exp_if_held(checkout: Checkout, why: Why) -> Changed[Checkout]:
     """Exp, told only while there is a hold to end."""
     expired = exp(checkout, why)
-    return expired if checkout.hold is Hold.HELD else replace(expired, tell=())
+    return expired if checkout.hold is Hold.HELD else altered(expired, tell=())
 
 
 def can(checkout: Checkout, why: Why) -> Changed[Checkout]:
@@ -125,7 +125,7 @@ def money_is_back(checkout: Checkout, why: Why) -> Changed[Checkout]:
 
 def rev(checkout: Checkout, _: Why) -> Changed[Checkout]:
     """Rev: late money; inventory is asked to hold the lines again, at the old price."""
-    asked = replace(checkout, hold_no=checkout.hold_no + 1, hold=Hold.ASKED, stage=Stage.PROCESSING)
+    asked = altered(checkout, hold_no=checkout.hold_no + 1, hold=Hold.ASKED, stage=Stage.PROCESSING)
     revived = OrderRevived(
         order_id=asked.order_id,
         customer_id=asked.customer_id,
@@ -140,7 +140,7 @@ def rev(checkout: Checkout, _: Why) -> Changed[Checkout]:
 def rev_or_ref(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """Money after the end: young enough ends revive."""
     age = why.now - (checkout.ended_at or why.now)
-    return rev(checkout, why) if age <= REVIVABLE_FOR else ref(checkout, replace(why, reason="paid_too_late"))
+    return rev(checkout, why) if age <= REVIVABLE_FOR else ref(checkout, altered(why, reason="paid_too_late"))
 
 
 def paid_on_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:
@@ -151,17 +151,17 @@ def paid_on_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:
         case Hold.NONE:
             return rev(checkout, why)
         case Hold.ASKED:
-            return Changed(replace(checkout, stage=Stage.PROCESSING))
+            return Changed(altered(checkout, stage=Stage.PROCESSING))
 
 
 def fin_held(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """The revived lines are held again."""
-    return fin(replace(checkout, hold=Hold.HELD), why)
+    return fin(altered(checkout, hold=Hold.HELD), why)
 
 
 def reject(checkout: Checkout, _: Why) -> Changed[Checkout]:
     """Nothing could be held: the checkout ends before it cost anything."""
-    rejected, do = returned(replace(checkout, stage=Stage.REJECTED))
+    rejected, do = returned(altered(checkout, stage=Stage.REJECTED))
     return Changed(rejected, (), do)
 
 
@@ -169,14 +169,14 @@ def end_hold_stay(checkout: Checkout, _: Why) -> Decision[Checkout]:
     """A person looks for too long: the stock goes back on sale, the case stays open."""
     if checkout.hold is Hold.NONE:
         return Unchanged()
-    return Changed(replace(checkout, hold=Hold.NONE), (_expired(checkout, "held_too_long"),))
+    return Changed(altered(checkout, hold=Hold.NONE), (_expired(checkout, "held_too_long"),))
 
 
 def case_settled(checkout: Checkout, _: Why) -> Changed[Checkout]:
     """The last case was closed without money: go on waiting for it, or end when the hold has ended."""
     if checkout.hold is not Hold.NONE:
-        return Changed(replace(checkout, stage=Stage.VERIFYING))
-    ended, do = returned(replace(checkout, stage=_unpaid(checkout)))
+        return Changed(altered(checkout, stage=Stage.VERIFYING))
+    ended, do = returned(altered(checkout, stage=_unpaid(checkout)))
     return Changed(ended, (), do)
 
 
@@ -192,12 +192,12 @@ def block(checkout: Checkout, _: Why) -> Changed[Checkout]:
 
 def to(stage: Stage) -> Move:
     """Only the stage changes."""
-    return lambda checkout, _: Changed(replace(checkout, stage=stage))
+    return lambda checkout, _: Changed(altered(checkout, stage=stage))
 
 
 def hold_is(hold: Hold) -> Move:
     """Only what is known of the hold changes."""
-    return lambda checkout, _: Changed(replace(checkout, hold=hold))
+    return lambda checkout, _: Changed(altered(checkout, hold=hold))
 
 
 def no(code: str, detail: str) -> Move:
@@ -216,7 +216,7 @@ def nothing(_: Checkout, __: Why) -> Unchanged:
 
 
 def _call_off(checkout: Checkout, why: Why, stage: Stage) -> Changed[Checkout]:
-    ended, do = returned(replace(checkout, stage=stage))
+    ended, do = returned(altered(checkout, stage=stage))
     reason = why.reason or why.signal.value
     told = OrderCancelled(order_id=checkout.order_id, finalized=False, reason=reason)
     return Changed(ended, (told,), do)

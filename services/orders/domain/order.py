@@ -1,7 +1,7 @@
 """The order and its items as values: who may move an item where, and what the order's status follows from."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -18,7 +18,7 @@ from contracts.orders import (
     OrderDelivered,
     OrderState,
 )
-from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged
+from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged, altered
 from services.orders.domain.actor import Actor, ActorType
 
 
@@ -61,7 +61,7 @@ NEXT: Final[dict[ItemStatus, dict[ItemStatus, frozenset[ActorType]]]] = {
 FINAL: Final = frozenset(status for status, following in NEXT.items() if not following)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """One item of an order; `delivery_paisa` is its share of its vendor's delivery charge."""
 
@@ -89,7 +89,7 @@ class Item:
         return self.net_paisa + self.delivery_paisa
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """An order with its items.
 
@@ -191,7 +191,7 @@ def move_item(order: Order | None, command: MoveItem, *, now: datetime) -> Decis
     if problem := _objection(order, item, command):
         return problem
     delivered_at = now if command.new_status is ItemStatus.DELIVERED else None
-    moved = replace(item, status=command.new_status, delivered_at=delivered_at, version=item.version + 1)
+    moved = altered(item, status=command.new_status, delivered_at=delivered_at, version=item.version + 1)
     step = ItemMove(
         item_id=item.id,
         order_id=order.order_id,
@@ -205,7 +205,7 @@ def move_item(order: Order | None, command: MoveItem, *, now: datetime) -> Decis
     )
     items = tuple(moved if one.id == item.id else one for one in order.items)
     return Changed(
-        replace(order, items=items, version=order.version + 1), _told(order, item, command, now), (step,)
+        altered(order, items=items, version=order.version + 1), _told(order, item, command, now), (step,)
     )
 
 
@@ -317,7 +317,7 @@ def roll_up(order: Order | None, cause: ItemStep | RollUp) -> Decision[Order]:
     reason = cause.TOPIC if isinstance(cause, ItemStep) else "repaired"
     seq = order.steps + 1
     step = OrderStep(order.order_id, seq, order.status, status, cause.envelope, reason)
-    rolled = replace(order, status=status, delivered_at=delivered_at, version=order.version + 1, steps=seq)
+    rolled = altered(order, status=status, delivered_at=delivered_at, version=order.version + 1, steps=seq)
     if status is OrderStatus.CONFIRMED:
         return Changed(rolled, (), (step,))
     return Changed(rolled, (_final(rolled),), (step, OrderFinal(order.order_id, order.customer_id)))

@@ -5,7 +5,6 @@ the table says which move follows. A signal without a cell moves nothing.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -20,7 +19,7 @@ from contracts.payments import (
     PaymentReturned,
     PaymentVerified,
 )
-from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged
+from services.chassis.decisions import Changed, Decision, Never, Refused, Unchanged, altered
 from services.orders.domain.checkout import (
     ENDED,
     PAYABLE,
@@ -65,13 +64,13 @@ HintEvent: TypeAlias = PaymentOpened | PaymentReturned | PaymentDeclined | Payme
 
 def first_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """The lines are held: what came while reserving applies now."""
-    held = replace(checkout, hold=Hold.HELD, held_at=why.now, stored=None)
+    held = altered(checkout, hold=Hold.HELD, held_at=why.now, stored=None)
     if checkout.method == "cod":
-        return fin(held, why) if why.phone_confirmed else Changed(replace(held, stage=Stage.AWAITING_PHONE))
+        return fin(held, why) if why.phone_confirmed else Changed(altered(held, stage=Stage.AWAITING_PHONE))
     if checkout.paid_at is not None:
         return _paid_early(held, why)
     stage = Stage.ON_HOLD if checkout.open_cases else Stage.AWAITING_PAYMENT
-    moved = replace(held, stage=stage)
+    moved = altered(held, stage=stage)
     follow = TABLE[stage].get(Signal(checkout.stored)) if checkout.stored else None
     return follow(moved, why) if follow else Changed(moved)
 
@@ -168,7 +167,7 @@ def apply(before: Checkout, noted: Checkout, why: Why) -> Decision[Checkout]:
     after = outcome.state
     if after.stage is before.stage:
         return Unchanged() if after == before and not outcome.tell else outcome
-    stepped = replace(
+    stepped = altered(
         after,
         version=before.version + 1,
         since=(after.held_at if after.stage in PAYABLE else None) or why.now,
@@ -196,7 +195,7 @@ def accept_reservation(
             line.sku: (line.quantity, line.price_paisa, line.vendor_id, line.slug, line.title)
             for line in event.lines
         }
-        noted = replace(
+        noted = altered(
             checkout,
             lines=priced(checkout, held),
             deliveries=deliveries_of(event.deliveries),
@@ -215,7 +214,7 @@ def accept_rejection(checkout: Checkout | None, event: StockRejected, *, now: da
         return Unchanged()
     waiting = checkout.stage in {Stage.RESERVING, Stage.ON_HOLD, Stage.PROCESSING}
     reasons = tuple((line.sku, line.code) for line in event.lines)
-    noted = replace(checkout, refusals=reasons, hold=Hold.NONE) if waiting else checkout
+    noted = altered(checkout, refusals=reasons, hold=Hold.NONE) if waiting else checkout
     why = Why(Signal.REJECTED, event.envelope, now, checkout.stage, reason="out_of_stock")
     return apply(checkout, noted, why)
 
@@ -233,9 +232,9 @@ def hear_hint(checkout: Checkout | None, event: HintEvent, *, now: datetime) -> 
     if _says_nothing(checkout, event):
         return Unchanged()
     kind: Hint = signal.value  # type: ignore[assignment]
-    noted = replace(checkout, pay_seq=event.envelope.sequence, declined=_verdict(checkout, signal))
+    noted = altered(checkout, pay_seq=event.envelope.sequence, declined=_verdict(checkout, signal))
     if checkout.stage is Stage.RESERVING:
-        noted = replace(noted, stored=kind)
+        noted = altered(noted, stored=kind)
     return apply(checkout, noted, Why(signal, event.envelope, now, checkout.stage))
 
 
@@ -263,7 +262,7 @@ def hold_payment(checkout: Checkout | None, event: PaymentHeld, *, now: datetime
     cases = checkout.open_cases | {case} if event.open else checkout.open_cases - {case}
     if cases == checkout.open_cases:
         return Unchanged()
-    noted = replace(checkout, open_cases=cases)
+    noted = altered(checkout, open_cases=cases)
     signal = Signal.HELD if event.open else Signal.CASES_CLOSED
     if event.open or not cases or checkout.stage is Stage.CONFIRMED:
         return apply(checkout, noted, Why(signal, event.envelope, now, checkout.stage, reason=event.reason))
@@ -279,7 +278,7 @@ def accept_payment(checkout: Checkout | None, event: PaymentVerified, *, now: da
     sequence = event.envelope.sequence
     if checkout.stage in NEWEST_MONEY_DECIDES and sequence <= checkout.money_seq:
         return Unchanged()
-    noted = replace(
+    noted = altered(
         checkout,
         method=event.provider if checkout.stage is not Stage.CONFIRMED else checkout.method,
         paid_at=checkout.paid_at or now,
@@ -296,7 +295,7 @@ def accept_refund(checkout: Checkout | None, event: PaymentRefunded, *, now: dat
     sequence = event.envelope.sequence
     if sequence <= checkout.money_seq:
         return Unchanged()
-    noted = replace(checkout, money_seq=sequence)
+    noted = altered(checkout, money_seq=sequence)
     if event.outstanding_paisa:
         return Changed(noted)
     return apply(checkout, noted, Why(Signal.REFUNDED, event.envelope, now, checkout.stage))
