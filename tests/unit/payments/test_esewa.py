@@ -308,6 +308,12 @@ def test_production_starts_with_issued_credentials() -> None:
     assert PaymentsSettings(database_url="postgresql://", **LIVE).environment == "production"  # type: ignore[arg-type]
 
 
+def test_a_refusal_to_start_does_not_print_the_key() -> None:
+    with pytest.raises(ValueError, match="production") as refused:
+        PaymentsSettings(database_url="postgresql://", **(LIVE | {"public_url": "http://x"}))  # type: ignore[arg-type]
+    assert "issued" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
