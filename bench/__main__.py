@@ -1,12 +1,14 @@
 """The commands of the benchmark suite: each prints one table and fails when a gate is missed."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
-from bench import counts, limits, memory, pipeline, profiling, relay, rollup
+from bench import counts, gates, limits, memory, pipeline, profiling, relay, rollup
 from bench.ground import Ground, ground
 from bench.results import Report
 
@@ -20,6 +22,9 @@ Rates = Annotated[
 
 def _run(measure: Callable[[Ground], Awaitable[Report]], *, kafka: bool = True) -> None:
     """The command on fresh servers; its exit code says whether every gate was met."""
+    # What tortures and producers have to say about the blows they take would bury the table.
+    logging.disable(logging.ERROR)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
     async def on_ground() -> int:
         async with ground(kafka=kafka) as made:
@@ -82,6 +87,14 @@ def relay_(events: Annotated[int, typer.Option(min=1000)] = 50_000) -> None:
 def rollup_(rounds: Annotated[int, typer.Option(min=1)] = 1000) -> None:
     """All vendors of one order deliver at once."""
     _run(lambda made: rollup.measure(made, rounds), kafka=False)
+
+
+@app.command("gates")
+def gates_(
+    share: Annotated[float, typer.Option(help="Of full length.", min=0.01, max=1.0)] = 1.0,
+) -> None:
+    """The gates of outbox and inbox, each with its negative control."""
+    _run(lambda made: gates.measure(made, share), kafka=False)
 
 
 @app.command("memory")

@@ -1,0 +1,178 @@
+"""Tortures of those who write: rotation beside an idle writer, waking, and the queues that grow slow."""
+
+import asyncio
+import contextlib
+import statistics
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+
+from bench.wire import clock
+from services.chassis.db import Tx
+from services.chassis.rotation import KEEP_DAYS, SLOTS, empty_old_days
+from tests.support.torture.writers import TELL
+
+EVENT: Final = ([0], ["key"], [1], ["0190163d-8694-739b-aea5-966c26f8ad91"])
+PUBLISH_ALL: Final = "update outbox_shard set snap = pg_current_snapshot()"
+LATER: Final = timedelta(days=KEEP_DAYS + 1)
+SLOT_OF_TODAY: Final = "select ((extract(epoch from now())::bigint / 86400) % 8)::int"
+PAGE: Final = 500
+WRITERS: Final = 32
+WAKE_EVERY_S: Final = 0.05
+
+MAKE_QUEUE: Final = """
+    create table deleting_queue (
+        id bigint generated always as identity primary key,
+        taken_until timestamptz not null default '-infinity',
+        payload bytea not null
+    )
+"""
+FILL_QUEUE: Final = """
+    insert into deleting_queue (payload)
+    select decode(repeat('ab', 250), 'hex') from generate_series(1, $1::int)
+"""
+TAKE: Final = """
+    update deleting_queue set taken_until = clock_timestamp() + interval '10 s'
+    where id in (select id from deleting_queue where taken_until < clock_timestamp() order by id limit $1
+                 for update skip locked)
+    returning id
+"""
+DROP: Final = "delete from deleting_queue where id = any($1)"
+
+MAKE_KEYS: Final = (
+    "create table wake_keys (id int primary key, n bigint not null default 0) with (fillfactor = 50)"
+)
+FILL_KEYS: Final = "insert into wake_keys (id) select generate_series(1, $1::int)"
+COUNT: Final = "update wake_keys set n = n + 1 where id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Milliseconds a page took at the beginning and at the end."""
+
+    first_ms: float
+    last_ms: float
+
+
+async def torture_deleting_queue(dsn: str, *, backlog: int) -> Pages:
+    """Rows leased and deleted page by page; another session keeps what was deleted from being cleared."""
+    connection, pin = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    try:
+        await connection.execute(MAKE_QUEUE)
+        await connection.execute(FILL_QUEUE, backlog)
+        await connection.execute("analyze deleting_queue")
+        await pin.execute("begin isolation level repeatable read; select count(*) from outbox_shard")
+        times = [await _take_page(connection) for _ in range(backlog // PAGE)]
+    finally:
+        await pin.close()
+        await connection.close()
+    tenth = max(1, len(times) // 10)
+    return Pages(statistics.median(times[:tenth]) * 1e3, statistics.median(times[-tenth:]) * 1e3)
+
+
+async def _take_page(connection: asyncpg.Connection) -> float:
+    began = clock()
+    rows = await connection.fetch(TAKE, PAGE)
+    await connection.execute(DROP, [row["id"] for row in rows])
+    return clock() - began
+
+
+async def longest_insert_while_rotating(dsn: str, *, rounds: int) -> float:
+    """Milliseconds; a transaction that has told something stays idle all the while."""
+    connection, idle, teller = [await asyncpg.connect(dsn) for _ in range(3)]
+    try:
+        await connection.execute(TELL, *EVENT)
+        await connection.execute(PUBLISH_ALL)
+        later = await connection.fetchval("select now()") + LATER
+        longest = 0.0
+        async with idle.transaction():
+            await idle.execute(TELL, *EVENT)
+            for _ in range(rounds):
+                rotating = asyncio.create_task(_rotate(connection, later))
+                longest = max(longest, await _timed_insert(teller))
+                await rotating
+        return longest
+    finally:
+        for one in (connection, idle, teller):
+            await one.close()
+
+
+async def _rotate(connection: asyncpg.Connection, now: object) -> None:
+    async with connection.transaction():
+        await empty_old_days.heal(Tx(connection), now)  # type: ignore[arg-type]
+
+
+async def _timed_insert(connection: asyncpg.Connection) -> float:
+    began = clock()
+    await connection.execute(TELL, *EVENT)
+    return (clock() - began) * 1e3
+
+
+async def insert_while_dropping(dsn: str, admin_dsn: str) -> float:
+    """Milliseconds an insert waits (at most 1,000) when a partition is dropped beside an idle writer."""
+    idle, teller, admin, look = [await asyncpg.connect(one) for one in (dsn, dsn, admin_dsn, admin_dsn)]
+    try:
+        unused = (await look.fetchval(SLOT_OF_TODAY) + 1) % SLOTS
+        await teller.execute("set lock_timeout = '1s'")
+        transaction = idle.transaction()
+        await transaction.start()
+        await idle.execute(TELL, *EVENT)
+        dropping = asyncio.create_task(admin.execute(f"drop table outbox_{int(unused)}"))
+        waits = "select exists (select from pg_locks where not granted and relation = 'outbox'::regclass)"
+        async with asyncio.timeout(10):
+            while not await look.fetchval(waits):  # noqa: ASYNC110 - nobody tells of a lock being waited for
+                await asyncio.sleep(0.01)
+        began = clock()
+        with contextlib.suppress(asyncpg.LockNotAvailableError):
+            await teller.execute(TELL, *EVENT)
+        waited = (clock() - began) * 1e3
+        await transaction.rollback()
+        await dropping
+        return waited
+    finally:
+        for one in (idle, teller, admin, look):
+            await one.close()
+
+
+async def commit_rates(dsn: str, *, seconds: float) -> dict[str, float]:
+    """Commits per second of 32 writers, by how the relay is woken; the middle of three interleaved rounds."""
+    async with asyncpg.create_pool(dsn, min_size=WRITERS, max_size=WRITERS + 1) as pool:
+        await pool.execute(MAKE_KEYS)
+        await pool.execute(FILL_KEYS, WRITERS)
+        rates: dict[str, list[float]] = {"none": [], "debounced": [], "in transaction": []}
+        for _ in range(3):
+            for wake, found in rates.items():
+                found.append(await _commits(pool, wake, seconds / 3))
+    return {wake: statistics.median(found) for wake, found in rates.items()}
+
+
+async def _commits(pool: asyncpg.Pool, wake: str, seconds: float) -> float:
+    until = clock() + seconds
+    waking = asyncio.create_task(_wake(pool, until)) if wake == "debounced" else None
+    counts = await asyncio.gather(*(_write(pool, key, wake, until) for key in range(1, WRITERS + 1)))
+    if waking is not None:
+        await waking
+    return sum(counts) / seconds
+
+
+async def _write(pool: asyncpg.Pool, key: int, wake: str, until: float) -> int:
+    count = 0
+    async with pool.acquire() as connection:
+        while clock() < until:
+            async with connection.transaction():
+                await connection.execute(COUNT, key)
+                await connection.execute(TELL, *EVENT)
+                if wake == "in transaction":
+                    await connection.execute("select pg_notify('told', '')")
+            count += 1
+    return count
+
+
+async def _wake(pool: asyncpg.Pool, until: float) -> None:
+    """As the relay's notifier does it: on a connection of its own, at most every 50 ms."""
+    async with pool.acquire() as connection:
+        while clock() < until:
+            await connection.execute("select pg_notify('told', '')")
+            await asyncio.sleep(WAKE_EVERY_S)
