@@ -1,6 +1,7 @@
 """What every event has in common: an immutable body, and the envelope it travelled in."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, ClassVar, Literal, TypeAlias
 from uuid import UUID
 
@@ -51,6 +52,7 @@ class Event(Body):
     VERSION: ClassVar[int] = 1
 
     @classmethod
+    @cache
     def type_name(cls) -> str:
         """The CloudEvents type, `np.kbstylish.<topic>.v<version>`."""
         return f"np.kbstylish.{cls.TOPIC}.v{cls.VERSION}"

@@ -169,7 +169,7 @@ class ItemState(Body):
 
 
 class OrderState(Event):
-    """The latest public snapshot of a checkout and its order (compacted)."""
+    """The latest public snapshot of a checkout and its order; first told once stock has answered."""
 
     TOPIC: ClassVar = "order.state"
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter as Counted
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from contracts.event import Event
 from services.chassis import inbox, parking
 from services.chassis.consumer import Subscription
 from services.chassis.db import Database, Tx
-from services.chassis.decisions import Never, NotYet, Refused, Verdicts
+from services.chassis.decisions import Changed, Never, NotYet, Refused, Unchanged, Verdicts
 from services.chassis.errors import is_transient
 from services.chassis.processing import spans_for
 from services.chassis.records import Heard, Malformed
@@ -161,8 +162,11 @@ def _judge(topic: str, heard: Sequence[Heard], verdicts: Verdicts[Any]) -> list[
     """What the verdicts ask for beyond what the handler has written."""
     parked: list[parking.Parked] = []
     not_yet: dict[str, str] = {}
+    for name, count in Counted(type(one).__name__.lower() for one in verdicts.outcomes).items():
+        RECORDS.labels(topic, name).inc(count)
     for one, outcome in zip(heard, verdicts.outcomes, strict=True):
-        RECORDS.labels(topic, type(outcome).__name__.lower()).inc()
+        if isinstance(outcome, Changed | Unchanged):
+            continue
         if isinstance(outcome, NotYet):
             not_yet.setdefault(one.key, outcome.reason)
         elif isinstance(outcome, Never):

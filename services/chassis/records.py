@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as PgUUID  # noqa: N811 - its name there
 from pydantic import ValidationError
 
 from contracts.event import NIL, Envelope, Event
@@ -113,7 +114,7 @@ def _envelope_of(record: Record, event: Event, event_id: UUID) -> Envelope:
 
 def _uuid(text: str) -> UUID | None:
     try:
-        return UUID(text)
+        return PgUUID(text)  # a UUID that is parsed eight times quicker
     except ValueError:
         return None
 

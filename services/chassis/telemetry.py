@@ -5,7 +5,7 @@ from uuid import UUID
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACER = trace.get_tracer("kbstylish")
@@ -19,16 +19,19 @@ def context_of(traceparent: str) -> Context:
 
 def current_traceparent() -> str:
     """The span that is open now, as `traceparent`; empty without one."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier)
-    return carrier.get("traceparent", "")
+    context = trace.get_current_span().get_span_context()
+    return _written(context) if context.is_valid else ""
 
 
 def traceparent_of(span: Span) -> str:
     """This span's context as `traceparent`."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier, trace.set_span_in_context(span, Context()))
-    return carrier.get("traceparent", "")
+    context = span.get_span_context()
+    return _written(context) if context.is_valid else ""
+
+
+def _written(context: SpanContext) -> str:
+    """Version 00 of W3C Trace Context; several times quicker than the propagator."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def is_sampled(traceparent: str) -> bool:

@@ -12,9 +12,8 @@ from services.chassis.db import Tx
 from services.chassis.decisions import Verdicts, decide_each
 from services.chassis.ids import new_id
 from services.orders import domain
-from services.orders.actions.telling import settle_checkouts, with_snapshots
+from services.orders.actions.telling import settle_checkouts
 from services.orders.domain import CancelCheckout, Checkout, Line, PlaceCheckout, Stage, Step, TimeIsUp
-from services.orders.domain import checkout as checkouts
 from services.orders.store import carts
 from services.orders.store import checkouts as store
 from services.orders.store.carts import CartLine
@@ -23,13 +22,15 @@ SECOND_HOLD: Final = (Stage.PROCESSING.value,)
 
 
 async def place_checkouts(tx: Tx, commands: Sequence[PlaceCheckout]) -> Verdicts[Checkout]:
-    """What is in the carts becomes checkouts; of two for one cart, the first gets everything."""
+    """What is in the carts becomes checkouts; of two for one cart, the first gets everything.
+
+    No snapshot yet: `order.placed` says it all, and milliseconds later there is more to say.
+    """
     rows = await carts.lock_carts(tx, {one.customer_id for one in commands})
     filled = _fill(commands, rows)
     verdicts: Verdicts[Checkout] = decide_each(filled, {}, domain.place)
     if not verdicts.changed:
         return verdicts
-    verdicts = with_snapshots(verdicts, {}, partial(checkouts.snapshot, now=await tx.now()))
     buyers = {one.customer_id for one in verdicts.changed.values()}
     taken = [(row.user_id, row.sku, row.returned_from) for row in rows if row.user_id in buyers]
     steps = [one for one in verdicts.done if isinstance(one, Step)]

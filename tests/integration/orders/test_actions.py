@@ -167,7 +167,6 @@ async def test_late_money_takes_back_exactly_the_lines_that_had_returned(orders:
     assert await orders.told(waiting.order_id) == [
         "order.placed",
         "order.state",
-        "order.state",
         "order.expired",
         "order.state",
         "order.revived",
@@ -180,9 +179,9 @@ async def test_late_money_takes_back_exactly_the_lines_that_had_returned(orders:
 async def test_ce_sequence_counts_every_event_of_an_order_without_a_gap(orders: Orders) -> None:
     confirmed = await orders.confirmed(new_id(), kurta=1)
     rows = await orders.rows("select key_seq from outbox order by key_seq")
-    assert [row["key_seq"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["key_seq"] for row in rows] == [1, 2, 3, 4]
     [order] = await orders.rows("select seq, version from orders")
-    assert order["seq"] == 5
+    assert order["seq"] == 4
     assert order["version"] == confirmed.version
 
 

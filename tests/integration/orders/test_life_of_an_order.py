@@ -25,7 +25,6 @@ async def test_a_paid_checkout_becomes_an_order_with_its_items(orders: Orders) -
     assert await orders.told(placed.order_id) == [
         "order.placed",
         "order.state",
-        "order.state",
         "order.finalized",
         "order.state",
     ]
