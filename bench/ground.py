@@ -35,6 +35,8 @@ class Ground:
     """Databases that are made already and cloned for every round."""
     idle_before: list[float] = field(default_factory=list)
     """The idle fraction of the machine before each measurement."""
+    pace_before: list[int] = field(default_factory=list)
+    """How fast a core was then: CPU microseconds of a fixed piece of work."""
 
     def database(self, name: str) -> str:
         """The administrator's DSN of one database."""
@@ -48,10 +50,11 @@ class Ground:
         finally:
             await connection.close()
         self.idle_before.append(round(await machine.wait_until_quiet(), 2))
+        self.pace_before.append(round(machine.pace()))
 
     def circumstances(self) -> dict[str, Any]:
         """What a reader of the figures must know about the servers and the machine."""
-        return {"postgres": self.settings, "idle_before": self.idle_before}
+        return {"postgres": self.settings, "idle_before": self.idle_before, "pace_us": self.pace_before}
 
 
 @asynccontextmanager

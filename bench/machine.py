@@ -36,6 +36,17 @@ async def wait_until_quiet(at_least: float = 0.85, within_s: float = 6.0) -> flo
     return idle
 
 
+def pace() -> float:
+    """CPU microseconds of a fixed piece of work: how fast a core is while others share its caches."""
+    return min(_fixed_work() for _ in range(5)) * 1e6
+
+
+def _fixed_work() -> float:
+    began = time.thread_time()
+    sum(number * number for number in range(20_000))
+    return time.thread_time() - began
+
+
 def cpu_seconds(*roots: int) -> float:
     """CPU time used so far by these processes and all they started, ended children included."""
     return sum(_cpu_of(process) for root in roots for process in _tree(root))

@@ -1,5 +1,6 @@
 """The unit of work from end to end: checkout, two lines held, paid, finalized, for both contenders."""
 
+import signal
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +9,23 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench import limits
+from bench import children, limits
 from bench.ground import Ground
 from bench.latency import Spread, buckets
 from bench.load import Contender, Run, closed_loop, open_loop, poisson
 from bench.ours.contender import Services
 from bench.peers.job_queue.contender import JobQueue
 from bench.results import Gate, Report
+from infra import processes
+from infra.ports import free_port
+from services.chassis.settings import ServiceSettings
 
 ORDERS: Final = {1: 500, 10: 2_000, 50: 6_000, 200: 10_000, 500: 12_000}
 """Of one round, by batch size: some seconds' worth."""
 PEER_ORDERS: Final = 3_000
 PEER_IN_FLIGHT: Final = 200
 PEERS: Final = tuple((mode, workers) for mode in ("1tx", "3tx") for workers in (1, 4, 16))
+FULL: Final = 200
 WITHIN_S: Final = 180.0
 ROUND_S: Final = 10.0
 """An open-loop round at one rate."""
@@ -85,7 +90,30 @@ async def measure(ground: Ground, plan: Plan) -> Report:
     if best_ours:
         _note_fills(report, best_ours)
     await _open(ground, plan, report, best_ours, best_peer)
+    if plan.trace:
+        await _compare_tracing(ground, plan, report)
     return report
+
+
+async def _compare_tracing(ground: Ground, plan: Plan, report: Report) -> None:
+    """Full batches with spans recorded and exported, at the ratio services start with and at all orders."""
+    port = free_port()
+    collector = await children.start("collector", ["bench.collector", str(port)], folder=ground.folder)
+    usual: float = ServiceSettings.model_fields["trace_ratio"].default
+    address = f"http://127.0.0.1:{port}"
+    recorded = [{"otlp_endpoint": address, "trace_ratio": ratio} for ratio in sorted({usual, 1.0})]
+    contenders: Contenders = {}
+    for tracing in ({}, *recorded):
+        _enter(contenders, partial(Services, ground, FULL, tracing=tracing), ours=True)
+    try:
+        plain, *traced = (await _closed(ground, plan, contenders)).values()
+    finally:
+        await processes.stop(collector, signal.SIGKILL)
+    for rounds in (plain, *traced):
+        _add(report, rounds)
+    report.gates.append(
+        Gate(f"orders/s, {traced[0].name} / untraced", traced[0].rate / plain.rate, "at least", 0.9, 0.97)
+    )
 
 
 Contenders = dict[str, tuple[Start, Rounds]]

@@ -20,6 +20,7 @@ from bench.ground import Ground
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / ".run" / "bench" / "results.jsonl"
 WHOLE_FROM = 100
+QUIET = 0.85
 LIBRARIES = ("aiokafka", "asyncpg", "faststream", "pydantic", "uvloop", "orjson")
 
 
@@ -64,11 +65,11 @@ class Report:
 
     def finish(self, ground: Ground | None = None) -> int:
         """Print, append to the results file; the exit code (1 when a gate is missed)."""
-        self._print(Console())
+        self._print(Console(), ground)
         self._save(ground)
         return 0 if all(gate.met for gate in self.gates) else 1
 
-    def _print(self, console: Console) -> None:
+    def _print(self, console: Console, ground: Ground | None) -> None:
         table = Table(title=self.title, title_justify="left")
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if number else "left")
@@ -77,6 +78,9 @@ class Report:
         console.print(table)
         for note in self.notes:
             console.print(note, style="dim", highlight=False)
+        if ground and ground.idle_before and min(ground.idle_before) < QUIET:
+            idle = ", ".join(f"{one:.0%}" for one in ground.idle_before)
+            console.print(f"the machine was not quiet: idle before each run {idle}", style="yellow")
         for gate in self.gates:
             console.print(str(gate), style="green" if gate.met else "bold red", highlight=False)
 

@@ -16,6 +16,7 @@ from bench.ground import Ground
 from bench.load import Progress
 from bench.ours import audit, world
 from infra import topics
+from infra.audit import command as promises
 
 SERVICES: Final = ("orders", "inventory", "payments")
 SETTLED_BY: Final = (
@@ -54,7 +55,7 @@ class Services:
     @property
     def name(self) -> str:
         """How it is called in tables."""
-        traced = ", traced" if self.tracing else ""
+        traced = f", traced {self.tracing['trace_ratio']:g}" if self.tracing else ""
         return f"services, batch {self.batch}{traced}" + ("" if len(self._layout) > 1 else ", one process")
 
     @property
@@ -157,7 +158,19 @@ class Services:
             await asyncio.sleep(LOOKS_EVERY_S)
 
     async def audit(self, orders: int) -> list[str]:
-        return await audit.audit(self.ground, orders)
+        """Our own counts, then every promise of the system's audit, which knows nothing of the bench."""
+        if wrong := await audit.audit(self.ground, orders):
+            return wrong
+        found = await promises.audit(
+            databases={service: self.ground.database(world.database(service)) for service in world.SERVICES},
+            kafka=self.ground.bootstrap,
+            topic_prefix=self._prefix,
+            wait_quiet_s=5,
+        )
+        broken = [
+            f"{one.promise.id}: {violation}" for one in found.judged for violation in one.finding.violations
+        ]
+        return broken + [f"still moving: {one}" for one in found.moving]
 
 
 def _last_words(log: Path) -> str:
