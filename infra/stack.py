@@ -89,6 +89,11 @@ class Stack:
             "postgres": plan.admin_dsn,
         }
 
+    @property
+    def databases(self) -> dict[str, str]:
+        """The DSN of each service's own role."""
+        return {service: self._plan.database_url(service) for service in OWNERS}
+
     def process(self, name: str) -> asyncio.subprocess.Process:
         """The running process of a part; a service's name alone means its first replica."""
         return self._named(name).process
@@ -148,11 +153,10 @@ class Stack:
         unfinished.rename(target)
 
     def _description(self) -> dict[str, Any]:
-        plan = self._plan
         return {
             "pid": os.getpid(),
             "addresses": self.addresses,
-            "databases": {service: plan.database_url(service) for service in OWNERS},
+            "databases": self.databases,
             "issuer": ISSUER,
             "audience": AUDIENCE,
             "issuer_key": str(self.keys.issuer_pem),
