@@ -50,6 +50,7 @@ SPECIAL: Final[Mapping[tuple[str, bool], dict[str, Any]]] = {
     ("order.revived", False): {"hold_no": 2},
     ("order.cancelled", False): {"finalized": False},
     ("item.fulfilled", True): {"method": "cod"},
+    ("order.state", False): {"stage": "rejected"},
     ("order.state", True): {"stage": "confirmed"},
 }
 """By topic, and whether everything optional is there: what such an event would say."""
