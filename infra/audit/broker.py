@@ -8,12 +8,24 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from infra.audit.records import Log, Place, read
 from infra.audit.topics import of_this_installation
 
 TIMEOUT_MS: Final = 30_000
 STUCK_S: Final = 30.0
+COORDINATED_WITHIN_S: Final = 30.0
+UNCOORDINATED: Final = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 FETCH_BYTES: Final = 32 * 2**20
 """At most so much of the topics is in memory at a time."""
 
@@ -54,12 +66,24 @@ class Broker:
 
     async def committed(self, service: str) -> Offsets:
         """How far the service's group has read, on the partitions where it has committed anything."""
-        offsets = await self.admin.list_consumer_group_offsets(f"{self.prefix}{service}")
+        async with asyncio.timeout(COORDINATED_WITHIN_S):
+            offsets = await self._offsets_of(f"{self.prefix}{service}")
         return {
             self.place(partition): one.offset
             for partition, one in offsets.items()
             if one.offset >= 0 and partition.topic.startswith(self.prefix)
         }
+
+    async def _offsets_of(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Asked again while nobody coordinates: a new broker makes its topic of offsets when first asked."""
+        while True:
+            try:
+                found: dict[TopicPartition, OffsetAndMetadata]
+                found = await self.admin.list_consumer_group_offsets(group)
+            except UNCOORDINATED:
+                await asyncio.sleep(0.1)
+            else:
+                return found
 
     async def read_all(self, ends: Mapping[Place, int]) -> Log:
         """Every record below these ends, per partition in offset order."""

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import asyncpg
+import httpx2
 import typer
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from infra.audit import events, money, orders, quiet, stock
@@ -19,6 +22,8 @@ from infra.audit.world import connections, world_of
 
 FAMILIES: Final = (money, stock, orders, events)
 """Importing a family registers its promises; they are told in this order."""
+
+UNREACHABLE: Final = (OSError, TimeoutError, KafkaError, asyncpg.PostgresError, httpx2.HTTPError)
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -74,15 +79,18 @@ def audit_command(
 ) -> None:
     """Check every promise against all databases and topics; exit code 1 if one is broken."""
     where = _given(database, kafka, truth) if database or kafka else _of_stack(instance, truth)
-    report = asyncio.run(
-        audit(
-            databases=where.databases,
-            kafka=where.kafka,
-            topic_prefix=topic_prefix,
-            truth_url=where.truth,
-            wait_quiet_s=wait,
-        )
+    looking = audit(
+        databases=where.databases,
+        kafka=where.kafka,
+        topic_prefix=topic_prefix,
+        truth_url=where.truth,
+        wait_quiet_s=wait,
     )
+    try:
+        report = asyncio.run(looking)
+    except UNREACHABLE as error:
+        typer.secho(f"cannot look: {type(error).__name__}: {error}", err=True, fg="red")
+        raise typer.Exit(2) from None
     show(report, Console())
     if json_file is not None:
         json_file.write_text(json.dumps(report.as_json(), indent=2))

@@ -95,12 +95,12 @@ def read(raw: Any, topic: str) -> Record:  # noqa: ANN401 - aiokafka's ConsumerR
         part=raw.partition,
         offset=raw.offset,
         key=None if raw.key is None else intern(_text(raw.key)),
-        id=_uuid(said.get("ce_id", "")),
+        id=uuid_of(said.get("ce_id", "")),
         sequence=_number(said.get("ce_sequence", "")),
         type=intern(said.get("ce_type", "")),
         subject_kind=intern(said.get("ce_subjectkind", "")),
-        correlation=_flow(said.get("ce_correlationid", "")),
-        causation=_uuid(said.get("ce_causationid", "")),
+        correlation=flow_of(said.get("ce_correlationid", "")),
+        causation=uuid_of(said.get("ce_causationid", "")),
         digest=digest_of(raw.value),
         at_ms=raw.timestamp,
         facts=_facts(raw.value, FACTS.get(topic, ())),
@@ -111,7 +111,8 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
 
 
-def _uuid(text: str) -> UUID | None:
+def uuid_of(text: str) -> UUID | None:
+    """The id in a header, if it is one."""
     try:
         return UUID(text)
     except ValueError:
@@ -119,7 +120,7 @@ def _uuid(text: str) -> UUID | None:
 
 
 # One flow has some fifteen records, mostly near each other: they share one value.
-_flow = lru_cache(maxsize=10_000)(_uuid)
+flow_of = lru_cache(maxsize=10_000)(uuid_of)
 
 
 def _number(text: str) -> int | None:

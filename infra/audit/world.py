@@ -12,7 +12,7 @@ import httpx2
 import orjson
 
 from infra.audit.broker import Broker, Offsets
-from infra.audit.records import Log
+from infra.audit.records import Log, flow_of, uuid_of
 
 OUTBOX_KEPT: Final = timedelta(days=3)
 """Told rows stay at least so long; about older records the outbox says nothing."""
@@ -21,9 +21,10 @@ PAGE: Final = 5000
 STATEMENT_TIMEOUT_MS: Final = 120_000
 TRUTH_TIMEOUT_S: Final = 30.0
 
+# A flow is named by its first key; only an event of another key says so.
 OUTBOX: Final = """
     select event_id, part, topic, key, key_seq, event_type, substring(sha256(payload) for 16) as digest,
-           (headers->>'correlationid')::uuid as correlation, (headers->>'causationid')::uuid as causation,
+           coalesce(headers->>'correlationid', key) as correlation, headers->>'causationid' as causation,
            created_at
     from outbox
 """
@@ -99,12 +100,18 @@ class World:
 
     async def _load_outbox(self, service: str) -> None:
         async for row in self.stream(service, OUTBOX):
-            told = Told(service, *row)
+            told = _told(service, row)
             if self.told.setdefault(told.id, told) is not told:
                 self.told_twice.append(told)
 
     def is_older_than(self, kept: timedelta, at_ms: int) -> bool:
         return at_ms < (self.now - kept).timestamp() * 1000
+
+
+def _told(service: str, row: Any) -> Told:  # noqa: ANN401 - a database row
+    event_id, part, topic, key, sequence, event_type, digest, flow, cause, at = row
+    found = flow_of(flow), uuid_of(cause or "")
+    return Told(service, event_id, part, topic, key, sequence, event_type, digest, *found, at)
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ COPY_OF_A_CHARGE = """
     insert into allocations (charge_id, subject_id, kind)
     select '01890000-0000-7000-8000-000000000002', subject_id, 'APPLIED' from one
 """
+AFTER_THE_END = "cause in ('late', 'order')"
 A_CONFIRMED_ORDER = "(select order_id from orders where status = 'confirmed' limit 1)"
 A_DELIVERED_ORDER = "(select order_id from orders where status = 'delivered' order by order_id limit 1)"
 A_SOLD_HOLD = "(select order_id from holds where status = 'consumed' order by order_id limit 1)"
@@ -76,11 +77,22 @@ CORRUPTIONS = [
         "a payment at the gateway is forgotten",
         "payments",
         "MON-1 MON-3 MON-8",
-        "delete from allocations using refunds where refunds.id = allocations.charge_id",
-        "delete from charges using refunds where refunds.id = charges.id",
-        "delete from refunds where cause <> 'item'",
+        f"""delete from allocations using refunds
+            where refunds.id = allocations.charge_id and {AFTER_THE_END}""",
+        f"delete from charges using refunds where refunds.id = charges.id and {AFTER_THE_END}",
+        f"delete from refunds where {AFTER_THE_END}",
     ),
-    corruption("a refund task is lost", "payments", "MON-1", "delete from refunds where cause <> 'item'"),
+    corruption("a refund task is lost", "payments", "MON-1", f"delete from refunds where {AFTER_THE_END}"),
+    corruption(
+        "one payment too many is kept", "payments", "MON-1", "delete from refunds where cause = 'surplus'"
+    ),
+    corruption(
+        "a payment of another amount is forgotten",
+        "payments",
+        "MON-1",
+        """update review_cases set open = false, resolution = 'none', closed_at = now()
+           where reason = 'mismatch'""",
+    ),
     corruption(
         "the refund of a cancelled item is lost",
         "payments",
@@ -91,14 +103,14 @@ CORRUPTIONS = [
         "a refund is above its charge",
         "payments",
         "MON-1 MON-5",
-        "update refunds set amount_paisa = amount_paisa + 1 where cause <> 'item'",
+        f"update refunds set amount_paisa = amount_paisa + 1 where {AFTER_THE_END}",
     ),
     corruption(
         "a refund is called done that the gateway never made",
         "payments",
         "MON-5",
-        """update refunds set status = 'SUCCEEDED', evidence_ref = 'none', completed_by = gen_random_uuid()
-           where cause <> 'item'""",
+        f"""update refunds set status = 'SUCCEEDED', evidence_ref = 'none', completed_by = gen_random_uuid()
+            where {AFTER_THE_END}""",
     ),
     corruption(
         "an order loses its payment",

@@ -17,6 +17,7 @@ import pytest
 
 from contracts.topics import TOPICS
 from infra import databases, topics
+from infra.audit import audit
 from infra.people import Admin, Api, ApiError, Customer, Vendor
 from infra.ports import free_port
 from services.chassis.app import Process, Service
@@ -29,6 +30,7 @@ from services.orders.settings import OrdersSettings
 from services.payments.app import build as build_payments
 from services.payments.settings import PaymentsSettings
 from tests.fakes.esewa import Simulator, running_simulator
+from tests.fakes.esewa.faults import WrongAmount
 from tests.support import run
 from tests.support.tokens import AUDIENCE, NAME, Tokens, tokens_in
 from tests.support.waiting import until
@@ -67,6 +69,8 @@ async def make(folder: Path) -> LivedIn:
     admins = {service: databases.database_dsn(admin_dsn, name) for service, name in names.items()}
     async with running_simulator() as simulator, _people(folder, dsns, kafka, prefix, simulator) as town:
         await _live(town)
+        report = await audit(databases=admins, kafka=kafka, topic_prefix=prefix, wait_quiet_s=30)
+        assert not report.moving, report.moving
         truth = await _truth(simulator)
     payments = await asyncpg.connect(admins["payments"])
     await payments.execute(PUT_OFF)
@@ -184,6 +188,8 @@ async def _live(town: Town) -> None:
         _wants_too_much(town),
         _pays_too_late(town),
         _is_still_thinking(town),
+        _pays_twice(town),
+        _pays_another_amount(town),
     )
 
 
@@ -275,6 +281,25 @@ async def _pays_too_late(town: Town) -> None:
     checkout = await _checks_out(customer, "shawl")
     await _cancel(customer, checkout["id"])
     await _pays(town, customer, checkout, "refund_pending")
+
+
+async def _pays_twice(town: Town) -> None:
+    """Two tabs, each with an attempt of its own; the second payment is one too many."""
+    customer = town.customer()
+    checkout = await _checks_out(customer, "kurta")
+    path = f"/v1/checkouts/{checkout['id']}/attempts"
+    second = await customer.call("POST", path, {"provider": "esewa"}, idempotency_key=str(uuid4()))
+    await _pays(town, customer, checkout, "confirmed")
+    await town.simulator.pay(second["redirect"]["url"], second["redirect"]["fields"])
+
+
+async def _pays_another_amount(town: Town) -> None:
+    """What the gateway says was paid is not what was asked for: a person must look."""
+    customer = town.customer()
+    checkout = await _checks_out(customer, "topi")
+    reference = checkout["payment"]["redirect"]["fields"]["transaction_uuid"]
+    await town.simulator.faults(WrongAmount(delta_paisa=-100), op="status", ref=reference)
+    await _pays(town, customer, checkout, "on_hold")
 
 
 async def _is_still_thinking(town: Town) -> None:

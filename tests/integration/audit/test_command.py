@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,10 @@ def test_a_stack_tells_by_itself_where_everything_is(
 def test_half_an_address_is_refused(world: LivedIn) -> None:
     assert run(f"--kafka={world.kafka}").exit_code == 2
     assert run("--database=orders", f"--kafka={world.kafka}").exit_code == 2
+
+
+def test_a_broker_that_is_not_there_is_said_so(world: LivedIn, free_port: Callable[[], int]) -> None:
+    stock = f"--database=inventory={world.databases['inventory']}"
+    done = run(stock, f"--kafka=127.0.0.1:{free_port()}")
+    assert done.exit_code == 2
+    assert "cannot look: KafkaConnectionError" in done.output

@@ -1,6 +1,7 @@
 """What is wrong with records is found too: the topics of the world are told again, with one thing changed."""
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from uuid import uuid4
@@ -97,7 +98,7 @@ def superseded(raws: list[Raw]) -> list[Raw]:
 
 def copied_wrongly(raws: list[Raw]) -> list[Raw]:
     first = of(raws, "payment.verified")
-    return [*raws, replace(first, value=first.value and first.value.replace(b"false", b"true "))]
+    return [*raws, replace(first, value=(first.value or b"") + b" ")]
 
 
 def invented(raws: list[Raw]) -> list[Raw]:
@@ -112,7 +113,8 @@ def told_by_a_stranger(raws: list[Raw]) -> list[Raw]:
 
 def reordered(raws: list[Raw]) -> list[Raw]:
     """Two states of one order change places."""
-    key = of(raws, "order.state").key
+    told = Counter(one.key for one in raws if one.topic == "order.state")
+    ((key, _),) = told.most_common(1)
     places = [n for n, one in enumerate(raws) if (one.topic, one.key) == ("order.state", key)]
     changed = list(raws)
     changed[places[0]], changed[places[-1]] = changed[places[-1]], changed[places[0]]
