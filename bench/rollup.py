@@ -22,7 +22,7 @@ from services.chassis.migrate import migrate
 from services.orders.actions import items
 from services.orders.domain import MOST_LINES, Actor, ItemStatus, MoveItem
 
-VENDORS: Final = min(100, MOST_LINES)
+VENDORS: Final = MOST_LINES
 CONTROL_ROUNDS: Final = 30
 DATABASE: Final = "rollup"
 OLD: Final = "rollup_old"

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import typer
 
+from infra.audit import audit_command
 from infra.issuer import Issuer
 from infra.parts import AUDIENCE, ISSUER, ROOT
 
@@ -16,6 +17,9 @@ Instance = Annotated[str, typer.Option(help="Which stack of this checkout.")]
 @app.callback()
 def main() -> None:
     """Commands about one stack of this checkout."""
+
+
+app.command("audit")(audit_command)
 
 
 @app.command()

@@ -28,8 +28,8 @@ async def get_cart(db: Db, caller: Customer) -> Cart:
 async def put_item(db: Db, caller: Customer, sku: Sku, body: PutCartItem) -> Cart:
     """Exactly so many of this SKU; the line lives for another 30 days."""
     async with db.transaction() as tx:
-        if not await carts.put_line(tx, caller.subject, sku, body.quantity, domain.MOST_LINES):
-            raise Problem(422, "CART_FULL", f"A cart takes at most {domain.MOST_LINES} different SKUs.")
+        if not await carts.put_line(tx, caller.subject, sku, body.quantity, domain.MOST_CART_LINES):
+            raise Problem(422, "CART_FULL", f"A cart takes at most {domain.MOST_CART_LINES} different SKUs.")
         return await _cart(tx, caller)
 
 
@@ -37,7 +37,7 @@ async def put_item(db: Db, caller: Customer, sku: Sku, body: PutCartItem) -> Car
 async def delete_item(db: Db, caller: Customer, sku: Sku) -> Cart:
     """Nothing of this SKU any more, also when there was none."""
     async with db.transaction() as tx:
-        await carts.put_line(tx, caller.subject, sku, 0, domain.MOST_LINES)
+        await carts.put_line(tx, caller.subject, sku, 0, domain.MOST_CART_LINES)
         return await _cart(tx, caller)
 
 

@@ -2,6 +2,7 @@
 
 from services.orders.domain.actor import SYSTEM, Actor, ActorType
 from services.orders.domain.checkout import (
+    MOST_CART_LINES,
     MOST_LINES,
     MOST_UNITS,
     REVIVABLE_FOR,
@@ -53,6 +54,7 @@ from services.orders.domain.stages import (
 )
 
 __all__ = [
+    "MOST_CART_LINES",
     "MOST_LINES",
     "MOST_UNITS",
     "NEXT",

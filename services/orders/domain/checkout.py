@@ -16,7 +16,9 @@ from services.orders.domain.order import Item, Order, shares
 
 REVIVABLE_FOR: Final = timedelta(hours=24)
 """Money that comes later than this after the checkout ended goes back instead of reviving it."""
-MOST_LINES: Final = 50
+MOST_LINES: Final = 100
+"""Of a checkout: a full cart, and as much again that came back from checkouts before."""
+MOST_CART_LINES: Final = 50
 MOST_UNITS: Final = 50
 """Of one SKU, in a cart line and in a checkout."""
 

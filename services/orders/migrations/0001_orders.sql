@@ -86,7 +86,7 @@ create index orders_by_status on orders (status, order_id desc);
 -- The roll-up reads the items of an order through the primary key; (order_id, status) would buy nothing.
 create table order_items (
     order_id uuid not null references orders on delete cascade,
-    line smallint not null check (line between 1 and 50),
+    line smallint not null check (line between 1 and 100),
     id uuid not null unique,
     sku text not null check (sku <> ''),
     quantity int not null check (quantity >= 1),

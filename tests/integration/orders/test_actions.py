@@ -144,7 +144,7 @@ async def test_fifty_one_lines_are_refused(orders: Orders) -> None:
     user = new_id()
     await orders.as_admin(
         "insert into cart_lines (user_id, sku, quantity) "
-        "select $1, 'sku-' || n, 1 from generate_series(1, 51) as n",
+        "select $1, 'sku-' || n, 1 from generate_series(1, 101) as n",
         user,
     )
     [outcome] = (await orders.place(user)).outcomes

@@ -67,7 +67,7 @@ BROKEN = {
     "order_items_pkey": "update order_items set line = 1",
     "order_items_id_key": f"update order_items set id = {NIL}",
     "order_items_order_id_fkey": "update order_items set order_id = gen_random_uuid()",
-    "order_items_line_check": "update order_items set line = 51",
+    "order_items_line_check": "update order_items set line = 101",
     "order_items_sku_check": "update order_items set sku = ''",
     "order_items_quantity_check": "update order_items set quantity = 0, net_paisa = 0",
     "order_items_price_paisa_check": "update order_items set price_paisa = -1, net_paisa = -quantity",
