@@ -17,6 +17,7 @@ from infra.people import Api, ApiError
 from infra.processes import StartFailedError
 from infra.progress import Progress
 from infra.stack import HERE, AlreadyRunningError, Stack, ended_by_sigterm
+from infra.verdict import audited
 from tests.fakes.esewa import Simulator
 
 # A story should not wait for the patience that suits real payers.
@@ -28,7 +29,7 @@ SHORTENED = {
 
 
 async def play(folder: Path, console: Console, *, stay: bool) -> int:
-    """0 when every chapter came true, 1 when one did not."""
+    """0 when every chapter came true and every promise was kept, 1 otherwise."""
     progress = Progress(console)
     async with AsyncExitStack() as after:
         after.callback(progress.close)
@@ -36,7 +37,7 @@ async def play(folder: Path, console: Console, *, stay: bool) -> int:
         stack = await after.enter_async_context(Stack(folder, env=SHORTENED, report=progress.told))
         progress.close()
         scene = await _scene(stack, console, after)
-        told = await _tell(scene)
+        told = await _tell(scene) and await _audited(stack, console)
         console.print(_addresses(stack))
         if told and stay:
             console.print("Running until Ctrl-C.")
@@ -63,6 +64,11 @@ async def _tell(scene: Scene) -> bool:
             return False
     scene.console.print("\nThe story came true.", style="bold green")
     return True
+
+
+async def _audited(stack: Stack, console: Console) -> bool:
+    console.print("\nThe audit of everything this stack has ever done", style="bold")
+    return await audited(stack, console)
 
 
 def _addresses(stack: Stack) -> Table:

@@ -47,9 +47,8 @@ async def _confirmed(scene: Scene, buyer: Customer, checkout_id: str) -> None:
     cart = await buyer.call("GET", "/v1/cart")
     expect(order["items"], "the order has no items")
     expect(not cart["lines"], "the cart is not empty")
-    scene.say(
-        f"{order['order_number']} confirmed {took:.2f} s later, items: {len(order['items'])}, the cart is empty"
-    )
+    items = len(order["items"])
+    scene.say(f"{order['order_number']} confirmed {took:.2f} s later, items: {items}, the cart is empty")
 
 
 async def _deliver(scene: Scene, vendor_id: Any, order_id: str) -> None:  # noqa: ANN401 - a UUID

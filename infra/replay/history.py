@@ -16,6 +16,10 @@ ORDER_COLUMNS: Final = ("order_id", "customer_id", "order_status", "order_purcha
 ITEM_COLUMNS: Final = ("order_id", "order_item_id", "product_id", "seller_id", "price")
 HEX_ID: Final = re.compile(r"[0-9a-f]{32}")
 PRICE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
+ITEM_NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")
+MOST_LINES: Final = 50
+MOST_UNITS: Final = 50
+"""What one checkout takes."""
 ENDS_AS: Final = {
     "delivered": "delivered",
     "canceled": "cancelled",
@@ -86,25 +90,43 @@ class UnreadableHistoryError(ValueError):
 def read(folder: Path) -> History:
     """The history in this folder; raises UnreadableHistoryError when there is none."""
     history = History()
-    for line, row in _rows(folder / ORDERS, ORDER_COLUMNS):
+    for line, row in _rows(folder / ORDERS, ORDER_COLUMNS, history.unusable):
         _add_order(history, line, row)
     seen: set[tuple[str, str]] = set()
-    for line, row in _rows(folder / ITEMS, ITEM_COLUMNS):
+    for line, row in _rows(folder / ITEMS, ITEM_COLUMNS, history.unusable):
         _add_item(history, line, row, seen)
-    _leave_out_empty(history)
+    _leave_out_what_cannot_be_placed(history)
     return history
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(
+    path: Path, columns: tuple[str, ...], unusable: list[Unusable]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row with its line; a row is one line, so that a stray quote costs no more than its own."""
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            header = _cells(file.readline()) or []
+            if missing := [name for name in columns if name not in header]:
                 raise UnreadableHistoryError(f"{path.name}: no column {', '.join(missing)}")
-            for row in reader:
-                yield reader.line_num, {name: (row.get(name) or "").strip() for name in columns}
+            for line, text in enumerate(file, 2):
+                cells = _cells(text)
+                if cells is None:
+                    unusable.append(Unusable(path.name, line, "row: not comma-separated values"))
+                elif len(cells) not in (0, len(header)):
+                    reason = f"row: {len(cells)} values under {len(header)} columns"
+                    unusable.append(Unusable(path.name, line, reason))
+                elif cells:
+                    yield line, {name: cells[header.index(name)].strip() for name in columns}
     except OSError as error:
         raise UnreadableHistoryError(f"{path}: {error.strerror}") from error
+
+
+def _cells(text: str) -> list[str] | None:
+    """The values in one line, none in an empty one; None when it is not such a line."""
+    try:
+        return next(csv.reader([text], strict=True), []) if text.strip() else []
+    except csv.Error:
+        return None
 
 
 def _add_order(history: History, line: int, row: dict[str, str]) -> None:
@@ -146,6 +168,8 @@ def _add_item(history: History, line: int, row: dict[str, str], seen: set[tuple[
 def _wrong_with_item(history: History, row: dict[str, str]) -> str:
     if row["order_id"] not in history.orders:
         return "order_id: no usable order has it"
+    if not ITEM_NUMBER.fullmatch(row["order_item_id"]):
+        return "order_item_id: not a number from 1"
     for name in ("product_id", "seller_id"):
         if not HEX_ID.fullmatch(row[name]):
             return f"{name}: not 32 hexadecimal digits"
@@ -158,8 +182,19 @@ def _wrong_with_item(history: History, row: dict[str, str]) -> str:
     return "" if usable else "price: not an amount of rupees above 0"
 
 
-def _leave_out_empty(history: History) -> None:
-    """An order none of whose items can be used cannot be placed."""
-    for order in [one for one in history.orders.values() if not one.wanted]:
-        history.unusable.append(Unusable(ORDERS, order.line, f"order_id: {order.id} has no usable item"))
-        del history.orders[order.id]
+def _leave_out_what_cannot_be_placed(history: History) -> None:
+    """No item of it can be used, or it is larger than one checkout may be."""
+    for order in list(history.orders.values()):
+        if reason := _wrong_as_a_whole(order):
+            history.unusable.append(Unusable(ORDERS, order.line, f"order_id: {order.id} {reason}"))
+            del history.orders[order.id]
+
+
+def _wrong_as_a_whole(order: PastOrder) -> str:
+    if not order.wanted:
+        return "has no usable item"
+    if len(order.wanted) > MOST_LINES:
+        return f"has more than {MOST_LINES} different items"
+    if max(order.wanted.values()) > MOST_UNITS:
+        return f"has more than {MOST_UNITS} of one item"
+    return ""

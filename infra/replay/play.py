@@ -1,8 +1,9 @@
 """One past order again: cart, checkout, payment, and every item to where the history left it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -26,7 +27,8 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "cancelled": ("cancelled",),
 }
 BUSY: Final = frozenset({"IDEMPOTENCY_KEY_IN_FLIGHT", "CONCURRENT_UPDATE"})
-ENDED: Final = frozenset({"rejected", "expired", "payment_failed", "cancelled", "refund_pending", "refunded"})
+ENDED: Final = frozenset({"rejected", "payment_failed", "cancelled", "refund_pending", "refunded"})
+"""Where no order comes from; `expired` is not among them, for money that comes late revives it."""
 
 
 class ReplayError(RuntimeError):
@@ -41,6 +43,8 @@ class Player:
     make_token: TokenMaker
     esewa: Simulator
     journal: Journal
+    carts: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """One per customer: who has several orders places them one after the other, in the history's order."""
 
     async def play(self, past: PastOrder) -> None:
         """From wherever an earlier run left it to the end the history tells of."""
@@ -48,51 +52,79 @@ class Player:
         if placed is not None and placed.done:
             return
         customer = Customer(self.api, self.make_token, subject=UUID(past.customer))
-        if placed is None:
-            placed = Placed(await self._place(past, customer))
-            self.journal.note(past.id, placed)
-        await self._pay(past, placed, customer)
+        placed = await self._paid(past, placed, customer)
         await self._move(past, placed, customer)
         placed.done = True
         self.journal.note(past.id, placed)
 
-    async def _place(self, past: PastOrder, customer: Customer) -> str:
-        """The checkout of this order; one that an interrupted run has placed is found again."""
+    async def _paid(self, past: PastOrder, placed: Placed | None, customer: Customer) -> Placed:
+        """The order confirmed; a checkout that ended unpaid during an interruption is placed once more."""
+        while True:
+            if placed is None or await self._pay(past, placed, customer) == "expired":
+                async with self.carts[past.customer]:
+                    placed = Placed(await self._place(past, customer, after=placed))
+                    self.journal.note(past.id, placed)
+            else:
+                return placed
+
+    async def _place(self, past: PastOrder, customer: Customer, *, after: Placed | None) -> str:
+        """The checkout of this order; one that an interrupted run has placed is found again.
+
+        Only the customer's latest can be unknown to the journal, for it is noted before the next is placed.
+        """
         ours = {placed.checkout_id for placed in self.journal.placed.values()}
+        ours |= self.journal.given_up
         page = await patiently(lambda: customer.call("GET", "/v1/orders"))
         for known in page["data"]:
             if known["id"] not in ours:
                 return str(known["id"])
         for goods, quantity in past.wanted.items():
             await patiently(partial(customer.wants, goods.sku, quantity))
-        key = str(uuid5(NAMESPACE_OID, past.id))
+        key = str(uuid5(NAMESPACE_OID, past.id if after is None else f"{past.id} {after.checkout_id}"))
         checkout = await patiently(lambda: customer.check_out(key=key))
         return str(checkout["id"])
 
-    async def _pay(self, past: PastOrder, placed: Placed, customer: Customer) -> None:
+    async def _pay(self, past: PastOrder, placed: Placed, customer: Customer) -> str:
+        """The stage it ended in: `confirmed`, or `expired` when nobody has paid; anything else raises."""
+        until, paid = monotonic() + PATIENCE_S, False
         while True:
             checkout = await patiently(lambda: customer.checkout(placed.checkout_id))
-            if checkout["stage"] == "confirmed":
-                return
-            if checkout["stage"] in ENDED:
-                raise ReplayError(
-                    f"order {past.id}: its checkout {placed.checkout_id} is {checkout['stage']}"
-                )
+            stage = str(checkout["stage"])
+            if stage == "confirmed" or (stage == "expired" and not await self._is_paid(placed.reference)):
+                return stage
+            if stage in ENDED or monotonic() > until:
+                where = f"its checkout {placed.checkout_id} is {stage}"
+                raise ReplayError(f"order {past.id}: {where}")
             redirect = checkout["payment"]["redirect"]
-            if redirect is not None and placed.reference is None:
-                await self._pay_once(past, placed, redirect)
+            if redirect is not None and not paid:
+                paid = await self._pay_once(past, placed, redirect, customer)
             await asyncio.sleep(0.05)
 
-    async def _pay_once(self, past: PastOrder, placed: Placed, redirect: Mapping[str, Any]) -> None:
-        """Pay at the gateway; a reference it has seen already was paid before the interruption."""
+    async def _pay_once(
+        self, past: PastOrder, placed: Placed, redirect: Mapping[str, Any], customer: Customer
+    ) -> bool:
+        """Pay at the gateway; the reference is noted first, so that money is found again after a crash.
+
+        A gateway takes a reference once. One that was shown the pay page and left needs another attempt,
+        which the checkout offers next: False.
+        """
         reference = str(redirect["fields"]["transaction_uuid"])
+        if placed.reference != reference:
+            placed.reference = reference
+            self.journal.note(past.id, placed)
         try:
             await patiently(lambda: self.esewa.pay(redirect["url"], redirect["fields"]))
         except RefusedError:
-            if not any(one.paid_at for one in await self.esewa.truth(reference)):
-                raise
-        placed.reference = reference
-        self.journal.note(past.id, placed)
+            if await self._is_paid(reference):
+                return True
+            again, key = f"/v1/checkouts/{placed.checkout_id}/attempts", str(uuid5(NAMESPACE_OID, reference))
+            await patiently(lambda: customer.call("POST", again, {"provider": "esewa"}, idempotency_key=key))
+            return False
+        return True
+
+    async def _is_paid(self, reference: str | None) -> bool:
+        """Whether the gateway has this money."""
+        return reference is not None and any(one.paid_at for one in await self.esewa.truth(reference))
 
     async def _move(self, past: PastOrder, placed: Placed, customer: Customer) -> None:
         order = await patiently(lambda: customer.order(placed.checkout_id))
@@ -140,10 +172,7 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
             if monotonic() > until:
                 raise
         except ApiError as error:
-            busy = error.status in (429, 503) or error.code in (
-                "IDEMPOTENCY_KEY_IN_FLIGHT",
-                "CONCURRENT_UPDATE",
-            )
+            busy = error.status in (429, 503) or error.code in BUSY
             if monotonic() > until or not (busy or error.status >= 500):  # noqa: PLR2004
                 raise
         await asyncio.sleep(pause)

@@ -1,6 +1,8 @@
-"""One whole system per run: every part a process of its own, traced into a collector of ours."""
+"""The whole system, twice a run: each part a process of its own; one is traced, the other audited."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -32,8 +34,21 @@ async def collector() -> AsyncIterator[Collector]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def scene(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """The running system and everybody in it."""
-    folder = tmp_path_factory.mktemp("stack")
-    async with Stack(folder, env=SETTINGS | {"KB_OTLP_ENDPOINT": collector.endpoint}) as stack:
+    env = SETTINGS | {"KB_OTLP_ENDPOINT": collector.endpoint}
+    async with playing(tmp_path_factory.mktemp("stack"), env) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def clean(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """A system of its own whose topics hear nobody but its services: its audit must find nothing."""
+    async with playing(tmp_path_factory.mktemp("clean"), SETTINGS) as one:
+        yield one
+
+
+@asynccontextmanager
+async def playing(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Scene]:
+    async with Stack(folder, env=env) as stack:
         addresses = stack.addresses
         api = Api.at(addresses["gateway"])
         async with Simulator(addresses["esewa"], addresses["esewa-control"]) as esewa:
@@ -43,7 +58,7 @@ async def scene(collector: Collector, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker takes them all: a second system would only fight the first for the same two cores."""
+    """One worker takes them all: more systems would only fight for the same two cores."""
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("whole system"))
