@@ -5,5 +5,5 @@ Owns:    outbox, outbox_shard, outbox_relay, outbox_parked, inbox, inbox_block, 
 Listens: nothing by itself
 Tells:   whatever its service told it
 Offers:  /healthz, /readyz, /metrics
-Heals:   outbox rotation, inbox rotation
+Heals:   empty_old_days, empty_old_inbox_days, forget_old_answers
 """

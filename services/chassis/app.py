@@ -134,6 +134,7 @@ class Process:
         place = Place(settings.kafka, settings.topic_prefix, settings.instance, batch_size)
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
         self._spawn("relay", lambda: self._relay(db))
+        self._spawn("outbox gauges", lambda: ops.watch_outbox(db, self.health, self.stopping))
         if service.consumer is not None:
             consumer = service.consumer
             self.health.consuming = lambda: False

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from services.chassis import idempotency
 from services.chassis.db import Tx
+from services.chassis.inbox_rotation import empty_old_inbox_days
 from services.chassis.reconciler import every
 from services.chassis.rotation import empty_old_days
 
@@ -14,4 +15,4 @@ async def forget_old_answers(tx: Tx, now: datetime) -> int:
     return await idempotency.sweep(tx, now)
 
 
-HOUSEKEEPING = (forget_old_answers, empty_old_days)
+HOUSEKEEPING = (forget_old_answers, empty_old_days, empty_old_inbox_days)

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.chassis import outbox_backlog
 from services.chassis.db import Database
 from services.chassis.errors import is_transient
 from services.chassis.migrate import ForeignSchemaError, check_schema
 
 router = APIRouter(include_in_schema=False)
 PROBE_S = 1.0
+MEASURE_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -35,6 +38,16 @@ async def watch_database(
         refuse(error)
         return
     health.schema_known.set()
+
+
+async def watch_outbox(db: Database, health: Health, stopping: asyncio.Event) -> None:
+    """Keep the gauges of the outbox true in every process, so that a dead relay is seen by the others."""
+    await health.schema_known.wait()
+    while not stopping.is_set():
+        async with db.transaction() as tx:
+            await outbox_backlog.measure(tx)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), MEASURE_EVERY_S)
 
 
 @router.get("/healthz")

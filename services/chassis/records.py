@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from contracts.event import NIL, Envelope, Event
 from services.chassis.ids import DAY_MS, millis_of
 
-RING_DAYS = 38
-"""Older ids would share an inbox slot with newer ones (40 slots, 2 days of margin): they are parked."""
+RING_DAYS = 37
+"""Older ids may be forgotten already (40 slots, emptied two days ahead): they are parked instead."""
 
 
 @dataclass(frozen=True, slots=True)

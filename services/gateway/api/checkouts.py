@@ -156,10 +156,18 @@ async def view_of(request: Request, order_id: UUID) -> CheckoutView:
     checkout = await upstreams.get("orders", f"/v1/checkouts/{order_id}", Checkout, _who(request))
     if checkout.stage not in PAYABLE:
         return with_payment(checkout, None)
-    reply = await upstreams.call("payments", "GET", f"/internal/intents/{order_id}", headers=_who(request))
-    # 404: payments has not heard of the hold yet.
-    intent = None if reply.status == HTTPStatus.NOT_FOUND else parse(reply, Intent)
-    return with_payment(checkout, intent)
+    return with_payment(checkout, await _intent_of(upstreams, order_id, _who(request)))
+
+
+async def _intent_of(upstreams: Upstreams, order_id: UUID, who: dict[str, str]) -> Intent | None:
+    """None while payments has not heard of the hold, or does not answer: the checkout stands all the same."""
+    try:
+        reply = await upstreams.call("payments", "GET", f"/internal/intents/{order_id}", headers=who)
+    except Problem as problem:
+        if problem.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return None
+    return None if reply.status == HTTPStatus.NOT_FOUND else parse(reply, Intent)
 
 
 def _who(request: Request) -> dict[str, str]:
