@@ -262,7 +262,7 @@ class FaultBook:
 
     def add(self, rule: Rule) -> Standing:
         self.added += 1
-        seeded = random.Random(rule.seed)  # noqa: S311 - repeatable on purpose, guards nothing
+        seeded = random.Random(rule.seed)
         self.standing.append(Standing(id=self.added, rule=rule, chance=seeded))
         return self.standing[-1]
 

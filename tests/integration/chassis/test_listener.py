@@ -43,7 +43,7 @@ class World:
 
     def consumer(self, seed: int = 1) -> Consumer:
         """Writes what it hears down; now and then it fails at random, before or after writing."""
-        chance = random.Random(seed)  # noqa: S311 - a repeatable fault
+        chance = random.Random(seed)
         consumer = Consumer("notifications")
 
         async def note(tx: Tx, events: Sequence[PaymentEvent]) -> Verdicts[Any]:
