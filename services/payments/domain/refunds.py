@@ -78,7 +78,7 @@ def complete_refund(intent: Intent | None, done: RefundDone) -> Decision[Intent]
     )
     paid_back = with_refund(intent, given)
     told = telling(paid_back, _refunded(paid_back, given))
-    return both(told, _close_mismatch(told.state, charge))
+    return both(told, _close_mismatch(told.state, charge, "the charge was refunded"))
 
 
 def _refunded(intent: Intent, refund: Refund) -> PaymentRefunded:
@@ -92,9 +92,9 @@ def _refunded(intent: Intent, refund: Refund) -> PaymentRefunded:
     )
 
 
-def _close_mismatch(intent: Intent, charge: Charge) -> Step:
+def _close_mismatch(intent: Intent, charge: Charge, resolution: str) -> Step:
     about = [case for case in open_cases(intent, "mismatch") if case.attempt_id == charge.attempt_id]
-    return close_cases(intent, about, "the charge was refunded")
+    return close_cases(intent, about, resolution)
 
 
 def refund_charge(intent: Intent | None, wanted: RefundCharge) -> Decision[Intent]:
@@ -113,13 +113,14 @@ def uphold_reversal(intent: Intent | None, stands: ReversalStands) -> Decision[I
     charge = next((one for one in intent.charges if one.id == stands.charge_id), None) if intent else None
     if intent is None or charge is None or not _reversals(intent, charge):
         return Refused("REVIEW_CASE_CLOSED", "no reversal of this charge is under review")
-    if not _has_its_answer(intent):
+    if not _has_its_answer(intent, charge):
         return Refused("INVALID_TRANSITION", "cancel what is open in the order first")
     return _let_go(intent, charge)
 
 
-def _has_its_answer(intent: Intent) -> bool:
-    if intent.status is IntentStatus.CANCELLED:
+def _has_its_answer(intent: Intent, charge: Charge) -> bool:
+    """Only applied money waits for an answer of orders; nobody will ever give one for any other."""
+    if charge.kind is not ChargeKind.APPLIED or intent.status is IntentStatus.CANCELLED:
         return True
     return intent.answer == "finalized" and all(item.status != "ordered" for item in intent.items)
 
@@ -128,7 +129,8 @@ def _let_go(intent: Intent, charge: Charge) -> Step:
     for refund in intent.refunds:
         if refund.charge_id == charge.id and refund.status is RefundStatus.MANUAL_PENDING:
             intent = with_refund(intent, altered(refund, status=RefundStatus.REJECTED))
-    closed = close_cases(intent, _reversals(intent, charge), "the reversal stands")
+    stands = close_cases(intent, _reversals(intent, charge), "the reversal stands")
+    closed = both(stands, _close_mismatch(stands.state, charge, "the money is gone"))
     if intent.status is not IntentStatus.CANCELLED:
         return closed
     gone = PaymentRefunded(

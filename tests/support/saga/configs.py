@@ -23,7 +23,8 @@ SMALL: Final[tuple[tuple[Config, frozenset[str]], ...]] = (
     (Config("mismatch", mismatch=True), ENDS),
     (lean("mismatch, returns", mismatch=True, returns=True), UNCONTESTED),
     (lean("mismatch, pending", mismatch=True, pending=True), UNCONTESTED),
-    (lean("reversal", reversal=True), UNCONTESTED),
+    (lean("a payment that cannot be ours", odd=True), UNCONTESTED),
+    (lean("any reversal, mismatch", any_reversal=True, mismatch=True), UNCONTESTED),
     (Config("the domain refuses Fin", refuse=True), UNSALEABLE),
     (lean("1 item to the end", steps=True), UNCONTESTED),
     (Config("cash, 1 item to the end", cod=True, steps=True), CASH),
@@ -43,6 +44,8 @@ BIG: Final[tuple[tuple[Config, frozenset[str]], ...]] = (
     (Config("pending, contested", pending=True), ENDS),
     (Config("1 item to the end, contested", steps=True), ENDS),
     (Config("reversal, contested", reversal=True), ENDS),
+    (lean("any reversal, mismatch, pending", any_reversal=True, mismatch=True, pending=True), UNCONTESTED),
+    (lean("odd, mismatch, returns", odd=True, mismatch=True, returns=True), UNCONTESTED),
     (lean("mismatch, pending, returns", mismatch=True, pending=True, returns=True), UNCONTESTED),
     (lean("reversal, 1 item to the end", reversal=True, steps=True), UNCONTESTED),
     (lean("2 items to the end", steps=True, items=2), UNCONTESTED),
@@ -59,6 +62,7 @@ _ALL: Final[dict[str, Any]] = {
     "pending": True,
     "mismatch": True,
     "reversal": True,
+    "odd": True,
     "steps": True,
 }
 EVERYTHING: Final = (

@@ -12,7 +12,7 @@ from contracts.payments import PaymentHeld, PaymentRefunded, PaymentReturned, Pa
 from services.chassis.decisions import Changed, Decision, Never, Unchanged
 from services.inventory import domain as inventory
 from services.orders.domain import Checkout, ReleaseCod, ReturnLines, Signal, Stage, moves, stages
-from services.payments.domain import Intent, PayerReturned, RefundDone, refunds, window
+from services.payments.domain import Charge, ChargeKind, Intent, PayerReturned, RefundDone, refunds, window
 from services.payments.domain.intent import attempt_of
 from tests.support.saga.configs import lean
 from tests.support.saga.world import Config
@@ -129,6 +129,10 @@ def _refunds_during_a_reversal(real: Callable[..., Decision[Intent]]) -> object:
     return complete_refund
 
 
+def _waits_for_an_answer_to_any_money(real: Callable[[Intent, Charge], bool]) -> object:
+    return lambda intent, charge: real(intent, replace(charge, kind=ChargeKind.APPLIED))
+
+
 def _tells_every_return(real: Callable[..., Decision[Intent]]) -> object:
     def hear_return(intent: Intent, returned: PayerReturned) -> Decision[Intent]:
         outcome = real(intent, returned)
@@ -209,9 +213,15 @@ LEFT_OUT: Final[dict[str, LeftOut]] = {
     ),
     "reversal: answer first": LeftOut(
         "a reversal is decided only after the answer, and when no item is open",
-        _function(refunds, "_has_its_answer", lambda _: lambda __: True),
+        _function(refunds, "_has_its_answer", lambda _: lambda *__: True),
         lean("reversal, items", reversal=True, steps=True),
         "shipped on money that is gone for good",
+    ),
+    "reversal: other money": LeftOut(
+        "a reversal of money that is not applied waits for no answer",
+        _function(refunds, "_has_its_answer", _waits_for_an_answer_to_any_money),
+        lean("any reversal, mismatch", any_reversal=True, mismatch=True),
+        "stuck in on_hold",
     ),
     "reversal: no refund meanwhile": LeftOut(
         "nothing of a charge is refunded while its reversal is under review",

@@ -21,6 +21,7 @@ from services.orders.domain import (
 )
 from services.payments.domain import (
     Attempt,
+    Charge,
     ChargeKind,
     Intent,
     IntentStatus,
@@ -34,7 +35,7 @@ from services.payments.domain import (
     ReversalStands,
     WindowClosed,
 )
-from services.payments.domain.intent import charge_of, open_cases
+from services.payments.domain.intent import AttemptStatus, charge_of, open_cases
 from services.payments.verdicts import Declined, InFlight, Mismatch, NotSeen, Paid, Verdict
 from tests.support.saga.checks import money_is_gone
 from tests.support.saga.deciding import new_attempt
@@ -149,7 +150,8 @@ def _items(play: Play, world: World) -> Iterator[Move]:
             yield from _steps(play, world, item)
         elif item.status is ItemStatus.PENDING and world.order and world.order.blocked:
             after = play.step(world, "move_item", _move_item(item.id, ItemStatus.CANCELLED))
-            yield Move(f"an admin cancels {item.sku} of reversed money", must=False, after=after)
+            decides = play.config.any_reversal
+            yield Move(f"an admin cancels {item.sku} of reversed money", must=decides, after=after)
 
 
 def _steps(play: Play, world: World, item: Item) -> Iterator[Move]:
@@ -185,11 +187,12 @@ def _shipped(play: Play, world: World, item: Item) -> World:
 def _gateway(play: Play, world: World) -> Iterator[Move]:
     config = play.config
     for number, state in enumerate(world.gateway):
-        asks = state == "pending"
+        asks = state in {"pending", "odd"}
         known = world.intent is not None and bool(charge_of(world.intent, new_attempt(number).id))
-        payable = state in {"open", "pending"} or (state == "dead" and config.soft)
+        running = state in {"open", "pending", "odd"}
+        payable = running or (state == "dead" and config.soft)
         turns = [("paid", payable, asks), ("other", payable and config.mismatch, False)]
-        turns += [("dead", state in {"open", "pending"}, asks)]
+        turns += [("dead", running, asks), ("odd", state == "open" and config.odd, False)]
         turns += [("pending", state == "open" and config.pending, False)]
         for turn, possible, must in turns:
             if possible and not known:
@@ -246,15 +249,17 @@ def _lookups(play: Play, world: World, number: int, attempt: Attempt) -> Iterato
     """What the gateway says now. That there is nothing counts only when the window is over."""
     assert world.intent is not None
     awaited = world.intent.status is IntentStatus.AWAITING_PAYMENT
+    suspected = attempt.status is AttemptStatus.MISMATCHED
     if charge_of(world.intent, attempt.id) is not None:
         return
     paisa, txn = attempt.amount_paisa, f"txn-{number}"
     asked = (False, True) if attempt.answered_at is None else (True,)  # time does not go back
     answers: dict[str, tuple[Verdict, tuple[bool, ...]]] = {
         "paid": (Paid(paisa, txn), (False,)),
+        "odd": (Mismatch("reference"), (False,)),
         "other": (Mismatch("amount", paisa - 1, txn), (False,)),
         "pending": (InFlight(), (True,) if awaited else ()),
-        "dead": (Declined(), asked if awaited else ()),
+        "dead": (Declined(), asked if awaited else (False,) if suspected else ()),
         "open": (NotSeen(), (True,) if awaited else ()),
     }
     verdict, times = answers[world.gateway[number]]
@@ -278,22 +283,30 @@ def _reversals(play: Play, world: World) -> Iterator[Move]:
     assert intent is not None
     for number, attempt in enumerate(intent.attempts):
         charge = charge_of(intent, attempt.id)
-        if charge is None or charge.kind is not ChargeKind.APPLIED:
+        if charge is None or (charge.kind is not ChargeKind.APPLIED and not play.config.any_reversal):
             continue
         untouched = not any(
             one.charge_id == charge.id and one.status is RefundStatus.SUCCEEDED for one in intent.refunds
         )
         once = not any(case.reason == "reversed" for case in intent.cases)
-        if play.config.reversal and world.gateway[number] == "paid" and untouched and once:
+        takes = play.config.reversal or play.config.any_reversal
+        if takes and world.gateway[number] in {"paid", "other"} and untouched and once:
             taken = _with_gateway(world, number, "taken")
             after = play.step(taken, "settle", _seen(attempt.id, Declined()))
             yield Move(f"the gateway takes the money of attempt {number + 1} back", must=False, after=after)
         if world.gateway[number] == "taken" and open_cases(intent, "reversed"):
-            restored = _with_gateway(world, number, "paid")
-            back = play.step(restored, "settle", _seen(attempt.id, Paid(charge.amount_paisa, charge.txn_id)))
-            yield Move("the gateway has the money after all", must=True, after=back)
+            state, verdict = _restored(charge)
+            back = play.step(_with_gateway(world, number, state), "settle", _seen(attempt.id, verdict))
+            yield Move("the gateway has the money after all", must=not play.config.any_reversal, after=back)
             gone = play.step(world, "uphold_reversal", _command(ReversalStands, charge.id))
             yield Move("an admin decides that the reversal stands", must=True, after=gone)
+
+
+def _restored(charge: Charge) -> tuple[str, Verdict]:
+    """What the gateway says of money that it has after all."""
+    if charge.kind is ChargeKind.MISMATCH:
+        return "other", Mismatch("amount", charge.amount_paisa, charge.txn_id)
+    return "paid", Paid(charge.amount_paisa, charge.txn_id)
 
 
 def _refunds(play: Play, world: World) -> Iterator[Move]:

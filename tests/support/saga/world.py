@@ -71,6 +71,10 @@ class Config:
     """A charge of another amount."""
     reversal: bool = False
     """The gateway takes applied money back."""
+    any_reversal: bool = False
+    """The gateway takes back whatever it took, applied or not, and seldom thinks again: people decide."""
+    odd: bool = False
+    """The gateway may for a while name a payment that cannot be ours."""
     unanswered: bool = True
     """Orders may leave money without an answer for so long that it becomes a case."""
     refuse: bool = False
@@ -162,7 +166,7 @@ class World(NamedTuple):
     intent: Intent | None = None
     shelf: tuple[Pile, ...] = (Pile(),)
     gateway: tuple[str, ...] = ()
-    """What the gateway thinks of each attempt: open, pending, paid, other (amount), dead, taken (back)."""
+    """What the gateway thinks of each attempt: open, pending, odd, paid, other, dead, taken."""
     channels: tuple[tuple[Message, ...], ...] = ((),) * len(CHANNELS)
     in_cart: bool = False
     """Whether the cart has lines that came back from this checkout."""
