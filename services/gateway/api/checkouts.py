@@ -162,12 +162,11 @@ async def view_of(request: Request, order_id: UUID) -> CheckoutView:
 async def _intent_of(upstreams: Upstreams, order_id: UUID, who: dict[str, str]) -> Intent | None:
     """None while payments has not heard of the hold, or does not answer: the checkout stands all the same."""
     try:
-        reply = await upstreams.call("payments", "GET", f"/internal/intents/{order_id}", headers=who)
+        return await upstreams.get("payments", f"/internal/intents/{order_id}", Intent, who)
     except Problem as problem:
-        if problem.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        if problem.status not in {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
             raise
         return None
-    return None if reply.status == HTTPStatus.NOT_FOUND else parse(reply, Intent)
 
 
 def _who(request: Request) -> dict[str, str]:

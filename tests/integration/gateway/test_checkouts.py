@@ -89,6 +89,19 @@ class TestShortPatience:
         assert (answer.status_code, answer.json()["stage"]) == (202, "reserving")
         assert answer.headers["location"] == f"/v1/checkouts/{order_id}"
 
+    async def test_payments_that_does_not_answer_hides_no_checkout(self, gateway: Gateway) -> None:
+        order_id = new_id()
+        tell(
+            gateway,
+            order_id,
+            a_checkout(order_id, "awaiting_payment", 2),
+            a_problem(503, "SERVICE_UNAVAILABLE"),
+        )
+        answer = await gateway.customer().ask("POST", "/v1/checkouts", BODY, idempotency_key="k")
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["payment"]["redirect"] is None
+        assert answer.json()["payment"]["retry"] == f"/v1/checkouts/{order_id}/attempts"
+
     async def test_no_attempt_in_time_has_no_redirect_but_a_way_on(self, gateway: Gateway) -> None:
         order_id = new_id()
         tell(gateway, order_id, a_checkout(order_id, "awaiting_payment"), an_intent(order_id, "opening"))
