@@ -28,7 +28,7 @@ check: $(READY) ## style, format and types
 
 .PHONY: test
 test: $(READY) ## the whole suite, against a real broker and a real database
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: demo
 demo: $(READY) ## a story played on the whole system; stays up on a terminal

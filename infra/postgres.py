@@ -24,6 +24,7 @@ from infra.processes import Program
 OLDEST = 15
 SYSTEM = Path("/usr/lib/postgresql")
 STARTS = 3
+FREE_WITHIN_S = 60.0
 MAX_CONNECTIONS = 300  # eight services with two replicas, their relays, and the tests beside them
 
 Auth = Literal["scram-sha-256", "trust"]
@@ -101,7 +102,7 @@ async def program(
     fsync: bool = True,
     extra: Sequence[str] = (),
 ) -> Program:
-    """A server ready to be run: binaries found, data folder initialised."""
+    """A server ready to be run: binaries found, data folder initialised and free."""
     user, programs = _unprivileged(), binaries()
     if user is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +110,7 @@ async def program(
         folder, programs = _reachable(folder, user), _reachable_programs(programs, user)
     if not (folder / "data" / "PG_VERSION").exists():
         await _initialise(programs, folder, password, auth, user, log, fsync=fsync)
+    await _until_free(folder / "data")
     settings = _settings(programs, port, fsync=fsync, extra=extra)
     return Program(
         name="postgres",
@@ -121,6 +123,25 @@ async def program(
         death_signal=signal.SIGINT,  # a fast shutdown, also when we are killed
         stop_signal=signal.SIGINT,
     )
+
+
+async def _until_free(data: Path) -> None:
+    """A server whose starter was killed writes a last checkpoint; until then it lets nobody else start."""
+    try:
+        async with asyncio.timeout(FREE_WITHIN_S):
+            while _is_served(data):  # noqa: ASYNC110 - it is no child of ours
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise processes.StartFailedError(f"another server still runs in {data}") from None
+
+
+def _is_served(data: Path) -> bool:
+    """Whether the process named by the lock file serves this folder; its number may be another's now."""
+    try:
+        pid = (data / "postmaster.pid").read_text().split("\n", 1)[0]
+        return os.fsencode(data) in Path("/proc", pid, "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _unprivileged() -> str | None:

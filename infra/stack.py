@@ -166,7 +166,12 @@ class Stack:
 
 
 def erase(folder: Path) -> None:
-    """Removes what a stopped stack left in its folder: data, logs, secrets."""
+    """Removes what a stopped stack left in its folder: data, logs, secrets.
+
+    Raises AlreadyRunningError while one runs there.
+    """
+    if _is_held(folder / "lock"):
+        raise AlreadyRunningError(f"a stack runs in {folder}")
     postgres.erase(folder.resolve() / "postgres")
     shutil.rmtree(folder, ignore_errors=True)
 

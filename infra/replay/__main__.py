@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from infra.replay import history
 from infra.replay.journal import UnreadableJournalError
 from infra.replay.play import ReplayError
 from infra.replay.run import replay
-from infra.stack import AlreadyRunningError
+from infra.stack import AlreadyRunningError, erase
 from tests.fakes.esewa import RefusedError
 
 HERE = ROOT / ".run" / "replay"
+MOST_AT_ONCE = 256
 UNUSABLE = (history.UnreadableHistoryError, UnreadableJournalError)
 
 
@@ -27,9 +27,16 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.replay", description=__doc__)
     parser.add_argument("data", type=Path, help="the folder with the history's files")
     parser.add_argument("--folder", type=Path, default=HERE, help="data, logs and secrets of its stack")
-    parser.add_argument("--at-once", type=int, default=16, help="orders played at the same time")
+    parser.add_argument("--at-once", type=_some, default=16, help="orders played at the same time")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier replay has done")
     return parser.parse_args()
+
+
+def _some(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(f"from 1 to {MOST_AT_ONCE}")
+    return number
 
 
 def main() -> None:
@@ -37,7 +44,7 @@ def main() -> None:
     try:
         past = history.read(asked.data)
         if asked.fresh:
-            shutil.rmtree(asked.folder, ignore_errors=True)
+            erase(asked.folder)
         sys.exit(asyncio.run(replay(asked.folder, past, console, asked.at_once)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted; run it again and it goes on")
