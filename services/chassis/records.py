@@ -14,6 +14,10 @@ from services.chassis.ids import DAY_MS, millis_of
 RING_DAYS = 37
 """Older ids may be forgotten already (40 slots, emptied two days ahead): they are parked instead."""
 
+SEQUENCE_DIGITS = 20
+MAX_SEQUENCE = 2**63 - 1
+"""What a column can hold: a record beyond it could neither be handled nor parked, and would hold up all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -97,12 +101,15 @@ def _wrong_envelope(
         return "INVALID_ENVELOPE", "ce_id is not a UUIDv7"
     if headers.get("ce_type") != event_class.type_name():
         return "UNKNOWN_TYPE", f"ce_type is not {event_class.type_name()}"
-    sequence = headers.get("ce_sequence", "")
-    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= 20):  # noqa: PLR2004 - its width
+    if not _is_sequence(headers.get("ce_sequence", "")):
         return "INVALID_ENVELOPE", "ce_sequence is not a number"
     if not -DAY_MS <= now_ms - millis_of(event_id) <= RING_DAYS * DAY_MS:
         return "OUTSIDE_RING", "ce_id is too old to know whether it was heard, or from the future"
     return None
+
+
+def _is_sequence(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= SEQUENCE_DIGITS and int(text) <= MAX_SEQUENCE
 
 
 def _envelope_of(record: Record, event: Event, event_id: UUID) -> Envelope:

@@ -60,6 +60,7 @@ def test_another_kind_of_subject_is_not_our_business() -> None:
         (with_header(ce_sequence="-1"), "INVALID_ENVELOPE"),
         (with_header(ce_sequence="\u0967"), "INVALID_ENVELOPE"),  # a Devanagari one
         (with_header(ce_sequence="9" * 21), "INVALID_ENVELOPE"),
+        (with_header(ce_sequence=str(2**63)), "INVALID_ENVELOPE"),  # no column holds it
         (replace(GOOD, headers={}), "INVALID_ENVELOPE"),
         (replace(GOOD, value=None), "NULL_VALUE"),
         (replace(GOOD, value=b""), "INVALID_BODY"),
