@@ -202,12 +202,18 @@ class Listener:
 
 
 async def caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:
-    """Whether the service's group has committed up to the ends these topics have now, on every partition."""
+    """Whether the service's group has committed up to the ends these topics have now, on every partition.
+
+    A topic that the broker does not know (lost, or not made yet) has no end that could have been reached.
+    """
     names = [f"{place.prefix}{topic}" for topic in topics]
     admin = AIOKafkaAdminClient(bootstrap_servers=place.kafka, client_id=f"{place.instance}.offsets")
     await admin.start()
     try:
-        ends = await _ends(place, await admin.describe_topics(names))
+        described = await admin.describe_topics(names)
+        if not all(topic["partitions"] for topic in described):
+            return False
+        ends = await _ends(place, described)
         committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
     finally:
         await admin.close()

@@ -168,6 +168,11 @@ async def test_caught_up_is_said_only_when_every_partition_is_read(world: World)
     assert await world.counted() == 50
 
 
+async def test_nobody_has_caught_up_with_a_topic_that_is_not_there(world: World) -> None:
+    assert await caught_up(world.place(), "notifications", ["payment.declined"])
+    assert not await caught_up(world.place(), "notifications", ["payment.declined", "payment.verified"])
+
+
 async def test_members_come_and_go_with_faults_and_each_record_counts_once(world: World) -> None:
     world.failing = 0.2
     keys = [uuid4() for _ in range(60)]
