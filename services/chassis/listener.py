@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
@@ -20,12 +20,13 @@ from contracts.topics import consumer_number
 from services.chassis.batch import Hearing, hear
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
+from services.chassis.progress import Progress
 from services.chassis.records import Heard, Malformed, Record, read, record_of
 
 LOG = structlog.get_logger("listener")
 DRAIN_S = 20.0
 STOP_S = 10.0
-STUCK_S = 60.0
+LOOK_S = 1.0
 
 
 class _RawCodec:
@@ -100,7 +101,7 @@ class Listener:
         self.place = place
         self.drain = Drain()
         self.group = f"{place.prefix}{consumer.service}"
-        self._progress: dict[TopicPartition, tuple[int, float]] = {}
+        self.progress = Progress()
         self.broker = self._broker()
         self.subscriber = self._subscribe()
 
@@ -145,6 +146,9 @@ class Listener:
             await self._hear_all(msg.raw_message)
             # Inside the busy window, after the database commit; a commit that fails is only a redelivery.
             await msg.ack()
+        except Exception:
+            self.progress.note_failure(time.monotonic())
+            raise
         finally:
             self.drain.idle.set()
 
@@ -184,21 +188,16 @@ class Listener:
         return bool(client is not None and client.assignment())
 
     async def stuck(self) -> bool:
-        """Whether some partition has records to read and its position has not moved for `STUCK_S` seconds."""
+        """Whether some partition has records to read and is not read although nothing keeps us from it."""
         client = self.subscriber.consumer
         if client is None:
             return False
-        now = time.monotonic()
-        places = [(tp, client.highwater(tp), await client.position(tp)) for tp in client.assignment()]
-        seen = self._progress
-        self._progress = {
-            tp: seen[tp] if tp in seen and seen[tp][0] == position else (position, now)
-            for tp, _, position in places
-        }
-        return any(
-            high is not None and high > position and now - self._progress[tp][1] > STUCK_S
-            for tp, high, position in places
-        )
+        try:
+            async with asyncio.timeout(LOOK_S):
+                places = [(tp, client.highwater(tp), await client.position(tp)) for tp in client.assignment()]
+        except (IllegalStateError, TimeoutError):
+            return False  # a rebalance is under way, or the broker that knows our position is away
+        return self.progress.is_stuck(places, time.monotonic())
 
 
 async def caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:

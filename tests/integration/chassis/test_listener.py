@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.payments import PaymentDeclined, PaymentEvent, PaymentReturned
+from services.chassis import batch, progress
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database, Tx
 from services.chassis.decisions import Unchanged, Verdicts
@@ -159,6 +160,28 @@ async def test_a_member_says_when_it_has_partitions_and_that_it_is_not_stuck(wor
     assert not listener.assigned
 
 
+async def test_a_member_that_reads_no_more_says_that_it_is_stuck(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "STUCK_S", 0.0)
+    async with running(world) as listener:
+        await until(partial(_is_assigned, listener))
+        for task in listener.subscriber.tasks:
+            task.cancel()
+        await send(world.kafka, world.prefix, [sent(returned(uuid4())) for _ in range(50)])
+        await until(listener.stuck)
+
+
+async def test_a_member_whose_batches_fail_knows_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "PATIENCE_S", 0.0)
+    world.failing = 1.0
+    await send(world.kafka, world.prefix, [sent(returned(uuid4()))])
+    async with running(world) as listener:
+        await until(partial(_has_failed, listener))
+        world.failing = 0.0
+        await until(partial(_reached, world, 1))
+
+
 async def test_caught_up_is_said_only_when_every_partition_is_read(world: World) -> None:
     await send(world.kafka, world.prefix, [sent(returned(uuid4())) for _ in range(50)])
     assert not await caught_up(world.place(), "notifications", ["payment.returned"])
@@ -202,6 +225,10 @@ OUT_OF_ORDER = """
 
 async def _reached(world: World, count: int) -> bool:
     return await world.counted() >= count
+
+
+async def _has_failed(listener: Listener) -> bool:
+    return listener.progress.failed_at > 0
 
 
 async def _is_assigned(listener: Listener) -> bool:
