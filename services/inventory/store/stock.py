@@ -19,16 +19,20 @@ LOCK_SHELF = """
     for update of s
 """
 
+# The locked rows bring their sums along: joined to them afterwards, each row would be compared with each sum.
 MOVE_STOCK = """
     with locked as materialized (
-        select sku from stock where sku = any($1::text[]) order by sku for update
+        select s.sku, moved.on_hand, moved.reserved
+        from unnest($1::text[], $2::bigint[], $3::bigint[]) as moved (sku, on_hand, reserved)
+        join stock s on s.sku = moved.sku
+        order by s.sku
+        for update of s
     )
     update stock
-    set on_hand = stock.on_hand + moved.on_hand,
-        reserved = stock.reserved + moved.reserved,
+    set on_hand = stock.on_hand + locked.on_hand,
+        reserved = stock.reserved + locked.reserved,
         version = stock.version + 1
     from locked
-    join unnest($1::text[], $2::bigint[], $3::bigint[]) as moved (sku, on_hand, reserved) using (sku)
     where stock.sku = locked.sku
 """
 
