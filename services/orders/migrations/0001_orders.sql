@@ -15,20 +15,23 @@ create index cart_lines_expiry on cart_lines (expires_at);
 -- The saga, one row per checkout; the order of the same id comes out of it. `lines` is a snapshot that only
 -- this row reads: {line id: {sku, quantity}}, once held also price_paisa, vendor_id, slug, title. What is asked
 -- about by itself, the items of an order, is normalised below.
+-- What stays as it is comes first: the log of an update leaves out the beginning that did not change.
 create table checkouts (
     order_id uuid primary key,
     customer_id uuid not null,
-    stage text not null check (stage in (
-        'reserving', 'awaiting_phone', 'awaiting_payment', 'verifying', 'on_hold', 'processing', 'confirmed',
-        'rejected', 'expired', 'payment_failed', 'cancelled', 'refund_pending', 'refunded')),
-    method text not null check (method in ('esewa', 'khalti', 'cod')),
     pay_within_s int not null check (pay_within_s > 0),
+    placed_at timestamptz not null default now(),
+    placed_xid xid8 not null default pg_current_xact_id(),
+    method text not null check (method in ('esewa', 'khalti', 'cod')),
     lines jsonb not null check (jsonb_typeof(lines) = 'object' and lines <> '{}'),
     deliveries jsonb,                            -- {vendor_id: paisa}
     total_paisa bigint check (total_paisa >= 0),
-    hold_no smallint not null default 1 check (hold_no >= 1),
-    hold text not null check (hold in ('asked', 'held', 'none')),
     held_at timestamptz,                         -- when inventory first held the lines
+    hold_no smallint not null default 1 check (hold_no >= 1),
+    stage text not null check (stage in (
+        'reserving', 'awaiting_phone', 'awaiting_payment', 'verifying', 'on_hold', 'processing', 'confirmed',
+        'rejected', 'expired', 'payment_failed', 'cancelled', 'refund_pending', 'refunded')),
+    hold text not null check (hold in ('asked', 'held', 'none')),
     paid_at timestamptz,
     paid_paisa bigint check (paid_paisa >= 0),
     pay_seq bigint not null default 0,           -- ce_sequence of the newest hint
@@ -39,8 +42,6 @@ create table checkouts (
     cod_active boolean not null default false,
     lines_returned boolean not null default false,
     refusals jsonb,                              -- {sku: code}, why inventory held nothing
-    placed_at timestamptz not null default now(),
-    placed_xid xid8 not null default pg_current_xact_id(),
     since timestamptz not null default now(),    -- from when the time limit of the stage counts
     asked boolean not null default false,        -- order.placed is known to have left the outbox
     ended_at timestamptz,
