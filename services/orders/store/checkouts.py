@@ -5,6 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID as PgUUID  # noqa: N811 - parsed eight times quicker
 
 from contracts.event import NIL, Envelope
 from services.chassis.db import Tx
@@ -193,12 +194,12 @@ def checkout_of(row: asyncpg.Record) -> Checkout:
         customer_id=customer_id,
         method=method,
         pay_within_s=pay_within_s,
-        lines=tuple(_line(UUID(line_id), lines[line_id]) for line_id in sorted(lines)),
+        lines=tuple(_line(line_id, lines[line_id]) for line_id in sorted(lines)),
         stage=Stage(stage),
         hold_no=hold_no,
         hold=Hold(hold),
         total_paisa=total_paisa,
-        deliveries=tuple((UUID(vendor), paisa) for vendor, paisa in (deliveries or {}).items()),
+        deliveries=tuple((PgUUID(vendor), paisa) for vendor, paisa in (deliveries or {}).items()),
         paid_at=paid_at,
         paid_paisa=paid_paisa,
         pay_seq=pay_seq,
@@ -218,12 +219,12 @@ def checkout_of(row: asyncpg.Record) -> Checkout:
     )
 
 
-def _line(line_id: UUID, said: Mapping[str, Any]) -> Line:
+def _line(line_id: str, said: Mapping[str, Any]) -> Line:
     price = said.get("price_paisa")
     if price is None:
-        return Line(line_id, said["sku"], said["quantity"])
-    vendor = UUID(said["vendor_id"])
-    return Line(line_id, said["sku"], said["quantity"], price, vendor, said["slug"], said["title"])
+        return Line(PgUUID(line_id), said["sku"], said["quantity"])
+    vendor = PgUUID(said["vendor_id"])
+    return Line(PgUUID(line_id), said["sku"], said["quantity"], price, vendor, said["slug"], said["title"])
 
 
 def _lines_out(lines: Sequence[Line]) -> dict[str, dict[str, object]]:
