@@ -12,13 +12,14 @@ from services.chassis.records import Heard, Malformed, Record
 
 PARKED = Counter("kb_parked_messages_total", "Records set aside.", ["topic", "state", "reason"])
 
-# A malformed record has no inbox row that would make it once, so its place in the topic does.
+# A malformed record has no inbox row that would make it once, so its place in the topic does. The place alone
+# would not do for events: in a topic that was made anew, another one may stand there.
 PARK = """
     insert into inbox_parked (consumer, topic, part, kafka_offset, key, key_seq, event_id, payload, headers,
                               state, reason, error)
     select $1, * from unnest($2::text[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::uuid[],
                              $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
-    on conflict (consumer, topic, part, kafka_offset) do nothing
+    on conflict (consumer, topic, part, kafka_offset, event_id) do nothing
 """
 
 BLOCK = """

@@ -41,7 +41,7 @@ create table inbox_parked (
     error text not null,
     first_failed_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    unique (consumer, topic, part, kafka_offset)
+    unique nulls not distinct (consumer, topic, part, kafka_offset, event_id)  -- a topic made anew counts anew
 );
 create index inbox_parked_waiting on inbox_parked (consumer, key, id) where state = 'parked';
 create index inbox_parked_open on inbox_parked (state) where state in ('parked', 'dead');

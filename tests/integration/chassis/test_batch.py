@@ -121,6 +121,14 @@ async def test_later_records_of_a_parked_key_wait_behind_it(effects: Effects) ->
     assert [state for _, state, _ in await effects.parked()] == ["parked", "parked"]
 
 
+async def test_another_event_that_fails_at_the_same_place_is_parked_too(effects: Effects) -> None:
+    before, after = uuid4(), uuid4()
+    effects.broken = {(before, 1), (after, 1)}
+    await effects.hear((before, 1))
+    await effects.hear((after, 1))  # the topic was lost and made anew: it counts from 0 again
+    assert [key for key, _, _ in await effects.parked()] == [str(before), str(after)]
+
+
 async def test_never_is_parked_dead_and_stops_nobody(effects: Effects) -> None:
     key = uuid4()
     effects.decisions[key, 1] = Never("a charge of another planet")
