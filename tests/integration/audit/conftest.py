@@ -56,3 +56,10 @@ async def truth_url(world: LivedIn) -> AsyncIterator[str]:
 
     async with serving(app) as url:
         yield url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes them all: the world they share is made once."""
+    for item in items:
+        if "audit" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("audited world"))
