@@ -17,9 +17,11 @@ from services.chassis.db import Database, Tx
 from services.chassis.decisions import Decision, Never, NotYet, Unchanged, Verdicts
 from services.chassis.records import Malformed, Record
 from tests.support.records import heard
+from tests.support.waiting import until
 
 NUMBER = consumer_number("notifications", "payment.returned")
 EFFECTS = "create table effects (key uuid, nr int, at bigint generated always as identity)"
+GONE = "select not exists (select from pg_stat_activity where pid = $1)"
 INSERT = "insert into effects (key, nr) select * from unnest($1::uuid[], $2::int[])"
 
 
@@ -154,6 +156,22 @@ async def test_an_unreadable_record_is_kept_once_with_its_bytes(effects: Effects
     assert row is not None
     assert (row["state"], row["payload"], row["kafka_offset"]) == ("dead", b"\xff\x00", 99)
     assert len(await effects.parked()) == 1
+
+
+async def test_a_record_whose_connection_is_cut_is_handled_and_not_parked(effects: Effects) -> None:
+    key = uuid4()
+    cuts: list[int] = []
+
+    async def handle(tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
+        if not cuts:
+            cuts.append(await tx.fetchval("select pg_backend_pid()"))
+            await effects.admin.fetchval("select pg_terminate_backend($1)", cuts[0])
+            await until(lambda: effects.admin.fetchval(GONE, cuts[0]))
+        return await effects.handle(tx, events)
+
+    await hear(Hearing(effects.db, NUMBER, Subscription(PaymentReturned, handle)), [heard(event(key, 1))], [])
+    assert await effects.parked() == []
+    assert await effects.written(key) == [1]
 
 
 async def test_two_owners_of_the_same_records_apply_each_once(effects: Effects) -> None:

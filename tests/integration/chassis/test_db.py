@@ -1,0 +1,88 @@
+"""A connection may end at any moment; whoever was using it learns that running again may help."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services.chassis.db import Database, Tx
+from services.chassis.errors import is_transient
+from tests.support.waiting import until
+
+END = "select pg_terminate_backend($1)"
+GONE = "select not exists (select from pg_stat_activity where pid = $1)"
+
+
+Work = Callable[[Tx], Awaitable[object]]
+
+
+@dataclass
+class Cut:
+    """A pool, and somebody who ends its connections."""
+
+    db: Database
+    admin: asyncpg.Connection
+
+    async def end(self, tx: Tx) -> None:
+        """End the connection of this transaction while it does nothing."""
+        pid = await tx.fetchval("select pg_backend_pid()")
+        await self.admin.fetchval(END, pid)
+        await until(lambda: self.admin.fetchval(GONE, pid))
+
+    async def stand_still(self, tx: Tx) -> None:
+        """Do nothing until the server has had enough of it."""
+        pid = await tx.fetchval("select pg_backend_pid()")
+        await tx.execute("set local idle_in_transaction_session_timeout = '20ms'")
+        await until(lambda: self.admin.fetchval(GONE, pid))
+
+    async def failure(self, *works: Work) -> Exception:
+        """What the user of a transaction sees in which these things are done one after the other."""
+        try:
+            async with self.db.transaction() as tx:
+                for work in works:
+                    await work(tx)
+        except Exception as error:  # noqa: BLE001 - which one it is, is the question
+            return error
+        pytest.fail("the transaction was committed")
+
+
+async def ask(tx: Tx) -> None:
+    await tx.fetch("select 1")
+
+
+async def ask_wrongly(tx: Tx) -> None:
+    await tx.fetch("select $1::int", 1, 2)
+
+
+@pytest.fixture
+async def cut(database: Callable[[str], Awaitable[Any]]) -> AsyncIterator[Cut]:
+    made = await database("notifications")
+    admin, db = await asyncpg.connect(made.admin_dsn), Database(made.dsn, name="test")
+    yield Cut(db, admin)
+    await db.close()
+    await admin.close()
+
+
+async def test_a_connection_that_ends_between_two_statements_is_worth_another_try(cut: Cut) -> None:
+    assert is_transient(await cut.failure(cut.end, ask))
+
+
+async def test_a_connection_that_ends_before_the_commit_is_worth_another_try(cut: Cut) -> None:
+    assert is_transient(await cut.failure(cut.end))
+
+
+async def test_a_transaction_that_stood_still_for_too_long_is_worth_another_try(cut: Cut) -> None:
+    assert is_transient(await cut.failure(cut.stand_still, ask))
+
+
+async def test_a_mistake_of_ours_is_not(cut: Cut) -> None:
+    assert not is_transient(await cut.failure(ask_wrongly))
+
+
+async def test_the_pool_is_whole_after_its_connections_were_cut(cut: Cut) -> None:
+    for _ in range(2 * cut.db.size):
+        await cut.failure(cut.end, ask)
+    async with cut.db.transaction() as tx:
+        assert await tx.fetchval("select 1") == 1
