@@ -44,14 +44,15 @@ AGAIN = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.LockNotAvailableError,
 )
-# The server or the way to it is gone; run again once it is back. Disk full heals when space is freed.
+# The server or the way to it is gone; run again once it is back. Disk full heals when space is freed, and a
+# server that only reads is about to be replaced by one that writes.
 AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DiskFullError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     OSError,
     TimeoutError,

@@ -52,6 +52,11 @@ async def ask(tx: Tx) -> None:
     await tx.fetch("select 1")
 
 
+async def write_to_a_standby(tx: Tx) -> None:
+    await tx.execute("set transaction read only")
+    await tx.execute("insert into inbox_block (consumer, key) values (1, 'key')")
+
+
 async def ask_wrongly(tx: Tx) -> None:
     await tx.fetch("select $1::int", 1, 2)
 
@@ -75,6 +80,17 @@ async def test_a_connection_that_ends_before_the_commit_is_worth_another_try(cut
 
 async def test_a_transaction_that_stood_still_for_too_long_is_worth_another_try(cut: Cut) -> None:
     assert is_transient(await cut.failure(cut.stand_still, ask))
+
+
+async def test_a_server_that_only_reads_for_now_is_worth_another_try(cut: Cut) -> None:
+    assert is_transient(await cut.failure(write_to_a_standby))
+
+
+@pytest.mark.parametrize(
+    "full", [asyncpg.DiskFullError, asyncpg.OutOfMemoryError, asyncpg.TooManyConnectionsError]
+)
+def test_a_server_that_is_full_is_worth_another_try(full: type[Exception]) -> None:
+    assert is_transient(full("no room"))
 
 
 async def test_a_mistake_of_ours_is_not(cut: Cut) -> None:
