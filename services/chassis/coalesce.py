@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from services.chassis.errors import Problem
+from services.chassis.errors import AWAY, Problem
 from services.chassis.telemetry import current_traceparent
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -31,7 +31,9 @@ class Coalescer(Generic[I, O]):
 
     `run_many` returns one outcome per member, in order; an exception among them is raised to that member
     alone. When `run_many` itself raises, its transaction is gone and each member is run by itself, so that
-    one bad member fails alone. A caller that goes away leaves its member in the batch: its effect may happen.
+    one bad member fails alone. A database that is away is no member's fault: the batch is run once more, then
+    all fail together, because two hundred attempts in a row would hold up everybody who comes meanwhile.
+    A caller that goes away leaves its member in the batch: its effect may happen.
     """
 
     def __init__(self, run_many: RunMany[I, O], most: int = 200) -> None:
@@ -68,10 +70,12 @@ class Coalescer(Generic[I, O]):
             else:
                 done.set_result(outcome)
 
-    async def _outcomes(self, members: Sequence[Member[I]]) -> Sequence[O | Exception]:
+    async def _outcomes(self, members: Sequence[Member[I]], tries: int = 2) -> Sequence[O | Exception]:
         try:
             outcomes = await self._run_many(members)
             assert len(outcomes) == len(members), "one outcome per member"
+        except AWAY as error:
+            return await self._outcomes(members, tries - 1) if tries > 1 else [error for _ in members]
         except Exception as error:  # noqa: BLE001 - handed to the member it belongs to
             if len(members) == 1:
                 return [error]

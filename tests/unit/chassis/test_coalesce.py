@@ -118,6 +118,22 @@ async def test_a_caller_that_went_away_before_its_batch_began_is_not_run() -> No
     assert ledger.batches == [["a"], ["c"]]
 
 
+@pytest.mark.parametrize("failing", [1, 9])
+async def test_a_database_that_is_away_is_asked_twice_for_all(failing: int) -> None:
+    batches: list[int] = []
+
+    async def run(members: Sequence[Member[str]]) -> list[str | Exception]:
+        batches.append(len(members))
+        if len(batches) <= failing:
+            raise TimeoutError("no connection is free")
+        return [member.item for member in members]
+
+    coalescer: Coalescer[str, str] = Coalescer(run)
+    outcomes = await asyncio.gather(*(coalescer.submit(name) for name in "abc"), return_exceptions=True)
+    assert [type(one) for one in outcomes] == [str if failing == 1 else TimeoutError] * 3
+    assert batches == [3, 3]
+
+
 async def test_each_member_keeps_the_trace_of_its_caller() -> None:
     seen: dict[str, str] = {}
 
