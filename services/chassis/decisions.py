@@ -74,7 +74,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """Another service's data is missing: the key waits and is retried."""
+    """Another service's data is missing: the key waits for a retry."""
 
     reason: str
 

@@ -31,7 +31,7 @@ BLOCK = """
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One record to set aside: `parked` waits and is retried, `dead` waits for a person and stops nobody."""
+    """One record to set aside: `parked` makes its key wait for a retry, `dead` waits for a person only."""
 
     record: Record
     state: Literal["parked", "dead"]
