@@ -14,6 +14,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from contracts.topics import PARTITIONS
 from services.chassis import outbox_backlog, parked_rows
 from services.chassis import outbox_metrics as metrics
 from services.chassis.leases import Leases, Shard, Terms
@@ -58,7 +59,11 @@ class Pace:
 
     page: int = 2000
     busy_poll_s: float = 0.025
+    """How soon to look again for what other processes told; one that holds every shard is told of all."""
     idle_poll_s: float = 0.5
+    gather_from: int = 100
+    """So many rows at once mean load: then the next window is left to grow, and costs less per row."""
+    gather_s: float = 0.02
     straggler_s: float = 0.02
     """A shard slower than this is left behind, so that it cannot hold up the others."""
     send_s: float = 10.0
@@ -155,9 +160,16 @@ class Relay:
             found, more = await self._cycle(reader)
             if more:
                 continue
-            pause = self.pace.busy_poll_s if found else min(2 * pause, self.pace.idle_poll_s)
+            if found >= self.pace.gather_from:
+                await _wait(stopping, self.pace.gather_s)
+            pause = self._first_pause() if found else min(2 * pause, self.pace.idle_poll_s)
             await _wait(self.told, pause)
         await self._cycle(reader)
+
+    def _first_pause(self) -> float:
+        """Until the next look that nobody asked for: what this process tells wakes us anyway."""
+        alone = len(self.leases.held) == PARTITIONS
+        return self.pace.idle_poll_s if alone else self.pace.busy_poll_s
 
     async def _cycle(self, reader: asyncpg.Connection) -> tuple[int, bool]:
         """Read and send once; returns how many rows were found, and whether there is more to read at once."""
