@@ -20,7 +20,7 @@ CLAIM = """
 """
 
 # A statement of its own: its snapshot must be taken after CLAIM has waited, or a zombie's block is missed.
-# FOR SHARE: whoever unblocks a key has to lock it FOR UPDATE, so none is while a batch decides to wait behind it.
+# FOR SHARE: whoever unblocks a key locks it FOR UPDATE, so none is while a batch decides to wait behind it.
 BLOCKED = """
     select key from inbox_block
     where consumer = $1 and key = any($2::text[])
