@@ -1,6 +1,7 @@
 """What a request may weigh and how long it may take; a body past this point is whole and is JSON."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ MOST_HEADER: Final = 8 * 1024
 MOST_HEADERS: Final = 32 * 1024
 MOST_PATH: Final = 2 * 1024
 BODY_WITHIN_S: Final = 10.0
+MOST_DRAINED: Final = 4 * 1024 * 1024
+DRAIN_WITHIN_S: Final = 1.0
+"""A body that is too large is read up to here, so that its sender hears why; a larger one is cut off."""
 CLOSE: Final = {"Connection": "close"}
 JSON_TYPES: Final = frozenset({"application/json", "application/json;charset=utf-8"})
 
@@ -60,13 +64,23 @@ def _check_frame(scope: Scope, headers: Headers) -> None:
 async def _whole_body(headers: Headers, receive: Receive, most: int) -> bytes:
     """The body, at most `most` bytes; raises 413 before reading on, 408 when it does not come."""
     declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared[:20]) > most:
+    if declared.isdecimal() and (length := int(declared[:20])) > most:
+        if length <= MOST_DRAINED and "expect" not in headers:
+            await _drain(receive)
         raise _too_large(most)
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
             return await _read(receive, most)
     except TimeoutError:
         raise Problem(408, "REQUEST_TIMEOUT", f"Waited {BODY_WITHIN_S:g} s.", headers=CLOSE) from None
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on and forget: the answer on a connection closed with bytes unread is overtaken by its reset."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_WITHIN_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 async def _read(receive: Receive, most: int) -> bytes:

@@ -57,6 +57,7 @@ async def playing(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Scene]:
         await api.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers look for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker takes them all: more systems would only fight for the same two cores."""
     for item in items:

@@ -1,6 +1,7 @@
 """The HTTP front: frames, paths, headers, our own failures and traces."""
 
 import asyncio
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -47,6 +48,22 @@ async def test_a_body_that_says_it_is_large_is_refused_unread(url: str) -> None:
     assert heard.startswith(b"HTTP/1.1 413")
     assert b"BODY_TOO_LARGE" in heard
     assert b"connection: close" in heard.lower()
+
+
+async def test_who_sends_two_megabytes_can_send_them_all_and_hears_why_they_are_refused(url: str) -> None:
+    frame = head("PUT", f"/things/{THING}", "Content-Type: application/json", "Content-Length: 2000000")
+    for heard in await asyncio.gather(*(asyncio.to_thread(talk_then_listen, url, frame) for _ in range(10))):
+        assert heard.startswith(b"HTTP/1.1 413")
+
+
+def talk_then_listen(url: str, frame: bytes) -> bytes:
+    """As a simple client does: everything is sent, and only then is the answer read."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(frame)
+        for _ in range(100):
+            connection.sendall(b" " * 20_000)
+        return connection.recv(65_536)
 
 
 async def test_a_body_that_turns_out_large_is_refused_before_it_ends(url: str) -> None:
