@@ -153,6 +153,8 @@ class Database:
                     tx = Tx(connection)
                     yield tx
             except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                if isinstance(error.__context__, asyncio.CancelledError):
+                    raise asyncio.CancelledError from error  # it is only the rollback that failed
                 if _is_lost(connection):
                     msg = "the database connection was lost"
                     raise ConnectionError(msg) from error

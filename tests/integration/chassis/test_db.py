@@ -1,5 +1,6 @@
 """A connection may end at any moment; whoever was using it learns that running again may help."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,20 @@ def test_a_server_that_is_full_is_worth_another_try(full: type[Exception]) -> No
 
 async def test_a_mistake_of_ours_is_not(cut: Cut) -> None:
     assert not is_transient(await cut.failure(ask_wrongly))
+
+
+async def test_who_is_cancelled_without_a_connection_does_not_try_again(cut: Cut) -> None:
+    lost = asyncio.Event()
+
+    async def wait_for_ever(_: Tx) -> None:
+        lost.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(cut.failure(cut.end, wait_for_ever))
+    await lost.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 async def test_the_pool_is_whole_after_its_connections_were_cut(cut: Cut) -> None:
