@@ -31,7 +31,7 @@ from services.chassis.telemetry import start_tracing, stop_tracing
 
 LOG = structlog.get_logger("app")
 DRAIN_S = 10.0
-FOREIGN_SCHEMA = 3
+FOREIGN_SCHEMA = 5  # 3 is what the HTTP server ends with when it cannot start
 CONSUMER_STUCK = 4
 
 
@@ -47,6 +47,7 @@ class Runtime:
 
 
 Worker = Callable[[Runtime], Coroutine[Any, Any, None]]
+Background = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,27 +134,36 @@ class Process:
         batch_size = settings.batch_size if isinstance(settings, OwnerSettings) else 500
         place = Place(settings.kafka, settings.topic_prefix, settings.instance, batch_size)
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
-        self._spawn("relay", lambda: self._relay(db))
-        self._spawn("outbox gauges", lambda: ops.watch_outbox(db, self.health, self.stopping))
+        self._spawn("relay", self._on_our_schema(partial(self._relay, db)))
+        self._spawn("outbox gauges", self._on_our_schema(partial(ops.watch_outbox, db, self.stopping)))
         if service.consumer is not None:
             consumer = service.consumer
             self.health.consuming = lambda: False
-            self._spawn("consumer", lambda: self._listen(consumer, db, place))
+            self._spawn("consumer", self._on_our_schema(partial(self._listen, consumer, db, place)))
 
         async def read_to_the_end(topics: Sequence[str]) -> bool:
             return await caught_up(place, service.name, topics)
 
         for duty in (*service.reconcilers, *HOUSEKEEPING):
-            self._spawn(duty.name, partial(keep_running, duty, db, read_to_the_end, self.stopping))
+            heal = partial(keep_running, duty, db, read_to_the_end, self.stopping)
+            self._spawn(duty.name, self._on_our_schema(heal))
         for worker in service.workers:
-            self._spawn(worker.__name__, partial(worker, runtime))
+            self._spawn(worker.__name__, self._on_our_schema(partial(worker, runtime)))
 
     def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         self.tasks.append(asyncio.create_task(keep_alive(name, task, self.stopping), name=name))
 
+    def _on_our_schema(self, task: Background) -> Background:
+        """The task, once the schema is known to be ours: nothing is written to a foreign one."""
+
+        async def wait_and_run() -> None:
+            if await _unless(self.stopping, self.health.schema_known.wait()):
+                await task()
+
+        return wait_and_run
+
     async def _relay(self, db: Database) -> None:
         settings = self.service.settings
-        await self.health.schema_known.wait()
         relay = Relay(
             settings.database_url,  # type: ignore[attr-defined]
             service=self.service.name,
@@ -165,10 +175,10 @@ class Process:
         await relay.run(self.stopping)
 
     async def _listen(self, consumer: Consumer, db: Database, place: Place) -> None:
-        await self.health.schema_known.wait()
         listener = Listener(consumer, db, place)
         try:
-            await listener.start()
+            if not await _unless(self.stopping, listener.start()):
+                return
             self.health.consuming = lambda: listener.assigned
             while not self.stopping.is_set():
                 if await listener.stuck():
@@ -187,7 +197,7 @@ class Process:
         self.stopping.set()
 
     async def _drain(self, serving: asyncio.Task[None]) -> None:
-        """HTTP finishes, consumers commit, the relay sends what is told and hands its leases back."""
+        """HTTP and consumers finish what they began; what the relay leaves, its successor sends."""
         self.server.should_exit = True
         await asyncio.wait([serving], timeout=DRAIN_S)
         if self.tasks:
@@ -198,6 +208,19 @@ class Process:
             await asyncio.gather(*late, return_exceptions=True)
         if self.db is not None:
             await self.db.close()
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Whether the work was done before `stopping`; it is cut off otherwise. Raises what the work raises."""
+    doing, waiting = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if doing.done():
+        doing.result()
+        return True
+    doing.cancel()
+    await asyncio.wait({doing})
+    return False
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:

@@ -11,7 +11,7 @@ from services.chassis.reconciler import every
 
 DAY_S: Final = 86_400
 AHEAD_DAYS: Final = 2
-"""The slot of the day after tomorrow: 38 days old, older than any id that is still read (`RING_DAYS`)."""
+"""The slot of the day after tomorrow: 38 days old, more than a day beyond `RING_DAYS`."""
 
 # A literal leaf name: a parameter cannot name a table. The names are made here from a number.
 IN_USE: Final = "select exists (select from inbox_{slot})"

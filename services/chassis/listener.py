@@ -25,7 +25,8 @@ from services.chassis.records import Heard, Malformed, Record, read, record_of
 
 LOG = structlog.get_logger("listener")
 DRAIN_S = 20.0
-STOP_S = 10.0
+STOP_S = 8.0
+REWIND_PAUSE_S = 0.5
 LOOK_S = 1.0
 
 
@@ -148,6 +149,8 @@ class Listener:
             await msg.ack()
         except Exception:
             self.progress.note_failure(time.monotonic())
+            # FastStream rewinds and reads again at once; a failure that stays must not spin.
+            await asyncio.sleep(REWIND_PAUSE_S)
             raise
         finally:
             self.drain.idle.set()

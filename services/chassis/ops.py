@@ -40,9 +40,8 @@ async def watch_database(
     health.schema_known.set()
 
 
-async def watch_outbox(db: Database, health: Health, stopping: asyncio.Event) -> None:
+async def watch_outbox(db: Database, stopping: asyncio.Event) -> None:
     """Keep the gauges of the outbox true in every process, so that a dead relay is seen by the others."""
-    await health.schema_known.wait()
     while not stopping.is_set():
         async with db.transaction() as tx:
             await outbox_backlog.measure(tx)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from contracts.event import NIL, Envelope, Event
 from services.chassis.ids import DAY_MS, millis_of
 
-RING_DAYS = 37
+RING_DAYS = 36
 """Older ids may be forgotten already (40 slots, emptied two days ahead): they are parked instead."""
 
 SEQUENCE_DIGITS = 20
