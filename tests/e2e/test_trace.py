@@ -34,7 +34,7 @@ async def spans(scene: Scene, collector: Collector) -> list[Seen]:
     await eventually(partial(buyer.checkout, checkout["id"]), at_stage("confirmed"), "confirmed")
 
     async def all_there() -> list[Seen]:
-        """Every process exports in its own time: complete when each hearer, the gateway and the relays have."""
+        """Every process exports in its own time: complete once hearers, gateway and relays have."""
         found = collector.with_attribute("kb.order.id", checkout["id"])
         heard = {(span.name, span.service) for span in found}
         if not {(f"process {topic}", hearer) for topic, _, hearer in EDGES} <= heard:
