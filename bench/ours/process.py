@@ -21,7 +21,7 @@ from bench.ours import entrances
 from bench.ours.watching import Batch, Notes, Sampler, WatchedProcess
 from bench.wire import End, Message, connect
 from services.chassis import logs
-from services.chassis.app import Service
+from services.chassis.app import Service, collect_rarely
 from services.chassis.telemetry import start_tracing, stop_tracing
 
 PROFILED: Final = "KB_BENCH_PROFILED"
@@ -54,6 +54,7 @@ def build(name: str) -> Service:
 
 async def run(socket: Path, names: list[str]) -> None:
     """Serve until SIGTERM; what was noticed is told when the generator asks."""
+    collect_rarely()
     end = await connect(socket, names[0])
     batch = int(os.environ[BATCH])
     watchers = {name: Watcher(name, end, entrances.of(name, end, batch)) for name in names}
