@@ -44,6 +44,7 @@ create table checkouts (
     refusals jsonb,                              -- {sku: code}, why inventory held nothing
     since timestamptz not null default now(),    -- from when the time limit of the stage counts
     asked boolean not null default false,        -- order.placed is known to have left the outbox
+    part smallint,                               -- of that event, once somebody asks whether it has left
     ended_at timestamptz,
     updated_at timestamptz not null default now(), -- of this version
     seq bigint not null,                         -- ce_sequence of the last event told, until the order counts on

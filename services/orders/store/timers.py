@@ -34,22 +34,39 @@ LOCK_UNCONFIRMED = LOCK_DUE % "stage = 'awaiting_phone'"
 LOCK_REVIEWED = LOCK_DUE % "stage = 'on_hold' and hold <> 'none'"
 LOCK_UNPROCESSED = LOCK_DUE % "stage = 'processing'"
 
-UNASKED = """
+# The shard of an order id is a hash that only we can compute: it is written down for the few that are late, so
+# that those of a shard that stands still take nobody's place below.
+UNSHARDED = """
     select order_id
     from checkouts
-    where stage = 'reserving' and not asked and since <= $1::timestamptz - make_interval(secs => $2)
+    where stage = 'reserving' and not asked and part is null
+      and since <= $1::timestamptz - make_interval(secs => $2)
     order by since
     limit $3
+    for no key update skip locked
+"""
+
+NAME_SHARDS = """
+    update checkouts
+    set part = wanted.part
+    from unnest($1::uuid[], $2::smallint[]) as wanted(order_id, part)
+    where checkouts.order_id = wanted.order_id
 """
 
 # What a shard's snapshot sees is published; the two minutes count from when that is known.
 MARK_ASKED = """
+    with gone as (
+        select order_id
+        from checkouts join outbox_shard using (part)
+        where stage = 'reserving' and not asked and pg_visible_in_snapshot(placed_xid, snap)
+        order by since
+        limit $1
+        for no key update of checkouts skip locked
+    )
     update checkouts
     set asked = true, since = now()
-    from unnest($1::uuid[], $2::smallint[]) as wanted(order_id, part)
-    join outbox_shard using (part)
-    where checkouts.order_id = wanted.order_id and checkouts.stage = 'reserving' and not checkouts.asked
-      and pg_visible_in_snapshot(checkouts.placed_xid, outbox_shard.snap)
+    from gone
+    where checkouts.order_id = gone.order_id
 """
 
 MISROLLED = """
@@ -91,11 +108,12 @@ async def lock_unprocessed(tx: Tx, now: datetime, limit_s: float, most: int) -> 
 
 async def mark_asked(tx: Tx, now: datetime, older_than_s: float, most: int) -> None:
     """Note which `order.placed` have left the outbox; an outage of the relay is not inventory's silence."""
-    waiting = await tx.fetch(UNASKED, now, older_than_s, most)
-    if waiting:
-        ids = [row["order_id"] for row in waiting]
+    unsharded = await tx.fetch(UNSHARDED, now, older_than_s, most)
+    if unsharded:
+        ids = [row["order_id"] for row in unsharded]
         parts = [partition_of(str(order_id).encode(), PARTITIONS) for order_id in ids]
-        await tx.execute(MARK_ASKED, ids, parts)
+        await tx.execute(NAME_SHARDS, ids, parts)
+    await tx.execute(MARK_ASKED, most)
 
 
 async def find_misrolled(tx: Tx, most: int) -> list[UUID]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from contracts.topics import PARTITIONS
 from services.chassis.db import Tx
+from services.chassis.murmur2 import partition_of
 
 # Only those a decision would move: windows that nobody can decide yet must not crowd out the others.
 READ_CLOSABLE = """
@@ -31,15 +33,31 @@ READ_CLOSABLE = """
     limit $3
 """
 
-# The relay's cursor of every partition has passed the transaction that told it.
+# The shard of a subject's id is a hash that only we can compute: it is written down for those that wait, so
+# that those of a shard that stands still take nobody's place below.
+UNSHARDED = """
+    select subject_id from intents
+    where status = 'SUCCEEDED' and answer is null and left_at is null and part is null
+    order by verified_at
+    limit $1
+    for no key update skip locked
+"""
+
+NAME_SHARDS = """
+    update intents i set part = n.part
+    from unnest($1::uuid[], $2::smallint[]) as n (subject_id, part)
+    where i.subject_id = n.subject_id
+"""
+
+# The relay's cursor of its partition has passed the transaction that told it.
 NOTE_LEFT = """
     with gone as (
-        select subject_id from intents i
+        select subject_id from intents i join outbox_shard s using (part)
         where status = 'SUCCEEDED' and answer is null and left_at is null
-          and not exists (select from outbox_shard s where not pg_visible_in_snapshot(i.verified_xid, s.snap))
+          and pg_visible_in_snapshot(i.verified_xid, s.snap)
         order by verified_at
         limit $1
-        for update skip locked
+        for no key update of i skip locked
     )
     update intents i set left_at = now() from gone where i.subject_id = gone.subject_id
 """
@@ -68,6 +86,10 @@ async def read_closable(tx: Tx, now: datetime, *, patience_s: float, limit: int)
 
 async def note_left(tx: Tx, limit: int) -> None:
     """Write down which payments have been told to the broker."""
+    ids = _ids(await tx.fetch(UNSHARDED, limit))
+    if ids:
+        parts = [partition_of(str(subject_id).encode(), PARTITIONS) for subject_id in ids]
+        await tx.execute(NAME_SHARDS, ids, parts)
     await tx.execute(NOTE_LEFT, limit)
 
 

@@ -1,8 +1,12 @@
 """The clock's door: what is due moves, what is not stays, and moving it twice changes nothing."""
 
+from uuid import UUID
+
 import pytest
 
+from contracts.topics import PARTITIONS
 from services.chassis.ids import new_id
+from services.chassis.murmur2 import partition_of
 from services.chassis.reconciler import Reconciler, run_once
 from services.orders import reconcilers
 from services.orders.reconcilers import Limits, timed
@@ -35,6 +39,28 @@ async def test_a_checkout_inventory_does_not_answer_is_cancelled_two_minutes_aft
     assert await run(orders, reconcilers.cancel_unreserved) == 1
     assert (await orders.read(placed.order_id)).stage == "cancelled"
     assert await run(orders, reconcilers.cancel_unreserved) == 0
+
+
+def _part(order_id: UUID) -> int:
+    return partition_of(str(order_id).encode(), PARTITIONS)
+
+
+async def test_a_shard_that_stands_still_delays_no_other(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcilers, "MOST", 1)
+    stuck = await orders.placed(new_id())
+    moving = await orders.placed(new_id())
+    while _part(moving.order_id) == _part(stuck.order_id):
+        moving = await orders.placed(new_id())
+    await orders.as_admin(f"{PUBLISHED} where part = $1", _part(moving.order_id))
+    await age(orders, 300)
+    for _ in await orders.rows("select from checkouts"):
+        await run(orders, reconcilers.cancel_unreserved)
+    await age(orders, 121)
+    assert await run(orders, reconcilers.cancel_unreserved) == 1
+    assert (await orders.read(moving.order_id)).stage == "cancelled"
+    assert (await orders.read(stuck.order_id)).stage == "reserving"
 
 
 async def test_a_paid_checkout_is_not_cancelled_for_want_of_stock_news(orders: Orders) -> None:

@@ -1,8 +1,12 @@
 """What the clock heals: windows that stay open, money nobody answers, attempts nobody asks about."""
 
+from uuid import UUID
+
 import asyncpg
 import pytest
 
+from contracts.topics import PARTITIONS
+from services.chassis.murmur2 import partition_of
 from services.chassis.reconciler import Reconciler
 from services.payments import reconcilers
 from services.payments.verdicts import Hold, Mismatch, NotSeen, Unknown
@@ -84,6 +88,28 @@ async def test_unanswered_money_alarms_and_becomes_a_case_once_it_has_left_the_o
     assert await _heal(desk, reconcilers.alarm_unanswered) == 0
     assert [row["open"] for row in await desk.rows("review_cases", order_id)] == [False]
     assert (await desk.topics(order_id)).count("payment.verified") == 1
+
+
+def _part(order_id: UUID) -> int:
+    return partition_of(str(order_id).encode(), PARTITIONS)
+
+
+async def test_money_told_on_one_shard_does_not_wait_for_another_that_stands_still(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcilers, "MOST", 1)
+    desk.use(unanswered_s=0.0)
+    paid = [await desk.opened(), await desk.opened()]
+    while len({_part(order_id) for order_id in paid}) == 1:
+        paid.append(await desk.opened())
+    for order_id in paid:
+        await desk.answer(order_id, desk.paid())
+    told = paid[-1]
+    await desk.admin.execute(f"{SEEN_BY_THE_BROKER} where part = $1", _part(told))
+    for _ in paid:
+        await _heal(desk, reconcilers.alarm_unanswered)
+    assert await _heal(desk, reconcilers.open_unanswered_cases) == 1
+    assert [row["reason"] for row in await desk.rows("review_cases", told)] == ["unanswered"]
 
 
 async def test_answered_money_alarms_nobody(desk: Desk) -> None:
