@@ -5,7 +5,7 @@ import random
 import time
 from collections import Counter as Counted
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -44,6 +44,19 @@ class _WaitingKeys(Exception):  # noqa: N818 - control flow: the batch is run ag
     def __init__(self, reasons: dict[str, str]) -> None:
         super().__init__(reasons)
         self.reasons = reasons
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one transaction made of its records; counted once it is committed."""
+
+    outcomes: Counted[str] = field(default_factory=Counted)
+    parked: Sequence[parking.Labels] = ()
+
+    def count(self, topic: str) -> None:
+        for outcome, number in self.outcomes.items():
+            RECORDS.labels(topic, outcome).inc(number)
+        parking.count(self.parked)
 
 
 async def hear(hearing: Hearing, heard: Sequence[Heard], malformed: Sequence[Malformed]) -> None:
@@ -110,7 +123,7 @@ async def _patiently(
     while True:
         try:
             async with hearing.db.transaction() as tx:
-                await _transact(tx, hearing, heard, parked, claiming)
+                tally = await _transact(tx, hearing, heard, parked, claiming)
         except Exception as error:
             if not is_transient(error) or time.monotonic() > until:
                 raise
@@ -118,6 +131,7 @@ async def _patiently(
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
             pause = min(5.0, pause * 2)
         else:
+            tally.count(hearing.subscription.event.TOPIC)
             return
 
 
@@ -127,17 +141,21 @@ async def _transact(
     heard: Sequence[Heard],
     parked: Sequence[parking.Parked],
     claiming: Sequence[Heard],
-) -> None:
+) -> _Tally:
+    tally = _Tally()
     if claiming:
         fresh = {id(one.record) for one in await inbox.claim(tx, hearing.number, claiming)}
         parked = [one for one in parked if id(one.record) in fresh]
     also: list[parking.Parked] = []
     if heard:
-        also = await _take_effect(tx, hearing, heard)
-    await parking.park(tx, hearing.number, [*parked, *also])
+        also = await _take_effect(tx, hearing, heard, tally)
+    tally.parked = await parking.park(tx, hearing.number, [*parked, *also])
+    return tally
 
 
-async def _take_effect(tx: Tx, hearing: Hearing, heard: Sequence[Heard]) -> list[parking.Parked]:
+async def _take_effect(
+    tx: Tx, hearing: Hearing, heard: Sequence[Heard], tally: _Tally
+) -> list[parking.Parked]:
     fresh = await inbox.claim(tx, hearing.number, heard)
     blocked = (
         await inbox.blocked_keys(tx, hearing.number, list({one.key for one in fresh}))
@@ -149,11 +167,12 @@ async def _take_effect(tx: Tx, hearing: Hearing, heard: Sequence[Heard]) -> list
         parking.waiting(one, "BEHIND", "waits behind a parked record") for one in fresh if one.key in blocked
     ]
     topic = hearing.subscription.event.TOPIC
-    RECORDS.labels(topic, "duplicate").inc(len(heard) - len(fresh))
+    tally.outcomes["duplicate"] += len(heard) - len(fresh)
     if free:
         with spans_for(topic, free):
             events: list[Event] = [one.event for one in free]
             verdicts = await hearing.subscription.handler(tx, events)
+        tally.outcomes.update(type(one).__name__.lower() for one in verdicts.outcomes)
         parked += _judge(topic, free, verdicts)
     return parked
 
@@ -162,8 +181,6 @@ def _judge(topic: str, heard: Sequence[Heard], verdicts: Verdicts[Any]) -> list[
     """What the verdicts ask for beyond what the handler has written."""
     parked: list[parking.Parked] = []
     not_yet: dict[str, str] = {}
-    for name, count in Counted(type(one).__name__.lower() for one in verdicts.outcomes).items():
-        RECORDS.labels(topic, name).inc(count)
     for one, outcome in zip(heard, verdicts.outcomes, strict=True):
         if isinstance(outcome, Changed | Unchanged):
             continue

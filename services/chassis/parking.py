@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -11,6 +11,7 @@ from services.chassis.db import Tx
 from services.chassis.records import Heard, Malformed, Record
 
 PARKED = Counter("kb_parked_messages_total", "Records set aside.", ["topic", "state", "reason"])
+Labels: TypeAlias = tuple[str, str, str]
 
 # A malformed record has no inbox row that would make it once, so its place in the topic does. The place alone
 # would not do for events: in a topic that was made anew, another one may stand there.
@@ -20,6 +21,7 @@ PARK = """
     select $1, * from unnest($2::text[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::uuid[],
                              $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
     on conflict (consumer, topic, part, kafka_offset, event_id) do nothing
+    returning topic, state, reason
 """
 
 BLOCK = """
@@ -56,16 +58,24 @@ def waiting(one: Heard, reason: str, error: str) -> Parked:
     return Parked(one.record, "parked", reason, error[:2000], one.event_id, one.event.envelope.sequence)
 
 
-async def park(tx: Tx, consumer: int, parked: Sequence[Parked]) -> None:
-    """Set these records aside and block the keys of those that are to be retried."""
+async def park(tx: Tx, consumer: int, parked: Sequence[Parked]) -> list[Labels]:
+    """Set these records aside and block the keys of those that are to be retried.
+
+    Returns what is to be counted once this is committed.
+    """
     if not parked:
-        return
-    await tx.execute(PARK, consumer, *zip(*(_row(one) for one in parked), strict=True))
+        return []
+    rows = await tx.fetch(PARK, consumer, *zip(*(_row(one) for one in parked), strict=True))
     keys = sorted({one.record.key for one in parked if one.state == "parked"})
     if keys:
         await tx.execute(BLOCK, consumer, keys)
-    for one in parked:
-        PARKED.labels(one.record.topic, one.state, one.reason).inc()
+    return [(row["topic"], row["state"], row["reason"]) for row in rows]
+
+
+def count(parked: Sequence[Labels]) -> None:
+    """These records are set aside for good: called after the commit."""
+    for labels in parked:
+        PARKED.labels(*labels).inc()
 
 
 def _row(one: Parked) -> tuple[object, ...]:

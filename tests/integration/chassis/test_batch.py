@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from contracts.payments import PaymentReturned
 from contracts.topics import consumer_number
@@ -23,6 +24,17 @@ NUMBER = consumer_number("notifications", "payment.returned")
 EFFECTS = "create table effects (key uuid, nr int, at bigint generated always as identity)"
 GONE = "select not exists (select from pg_stat_activity where pid = $1)"
 INSERT = "insert into effects (key, nr) select * from unnest($1::uuid[], $2::int[])"
+
+FAIL_FIRST_COMMIT = """
+    create sequence commits;
+    grant usage on commits to kb_notifications;
+    create function fail_first_commit() returns trigger language plpgsql as $$ begin
+        if nextval('commits') = 1 then raise serialization_failure; end if;
+        return null;
+    end $$;
+    create constraint trigger fail_first_commit after insert on inbox_parked
+    initially deferred for each row execute function fail_first_commit();
+"""
 
 
 def event(key: UUID, nr: int) -> PaymentReturned:
@@ -172,6 +184,34 @@ async def test_a_record_whose_connection_is_cut_is_handled_and_not_parked(effect
     await hear(Hearing(effects.db, NUMBER, Subscription(PaymentReturned, handle)), [heard(event(key, 1))], [])
     assert await effects.parked() == []
     assert await effects.written(key) == [1]
+
+
+def _counted(outcome: str) -> float:
+    labels = {"topic": "payment.returned", "outcome": outcome}
+    return REGISTRY.get_sample_value("kb_consumer_records_total", labels) or 0
+
+
+def _parked(reason: str) -> float:
+    labels = {"topic": "payment.returned", "state": "dead", "reason": reason}
+    return REGISTRY.get_sample_value("kb_parked_messages_total", labels) or 0
+
+
+async def test_only_what_is_committed_is_counted(effects: Effects) -> None:
+    key = uuid4()
+    effects.decisions[key, 2] = Never("a charge of another planet")
+    await effects.admin.execute(FAIL_FIRST_COMMIT)
+    before = _counted("unchanged"), _counted("never"), _parked("NEVER")
+    await effects.hear((key, 1), (key, 2))
+    assert await effects.admin.fetchval("select last_value from commits") == 2, "the first commit failed"
+    assert (_counted("unchanged"), _counted("never"), _parked("NEVER")) == tuple(one + 1 for one in before)
+
+
+async def test_an_unreadable_record_that_is_read_again_is_counted_once(effects: Effects) -> None:
+    record = Record("payment.returned", 3, 99, "k", b"\xff", {})
+    before = _parked("INVALID_BODY")
+    for _ in range(2):
+        await effects.hear(malformed=[Malformed(record, "INVALID_BODY", "(body): json_invalid")])
+    assert _parked("INVALID_BODY") == before + 1
 
 
 async def test_two_owners_of_the_same_records_apply_each_once(effects: Effects) -> None:
