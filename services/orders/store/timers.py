@@ -34,8 +34,8 @@ LOCK_UNCONFIRMED = LOCK_DUE % "stage = 'awaiting_phone'"
 LOCK_REVIEWED = LOCK_DUE % "stage = 'on_hold' and hold <> 'none'"
 LOCK_UNPROCESSED = LOCK_DUE % "stage = 'processing'"
 
-# The shard of an order id is a hash that only we can compute: it is written down for the few that are late, so
-# that those of a shard that stands still take nobody's place below.
+# The shard of an order id is a hash that only we can compute: it is written down for the few that are late,
+# so that those of a shard that stands still take nobody's place below.
 UNSHARDED = """
     select order_id
     from checkouts
