@@ -1,6 +1,7 @@
 """One batch of one topic: deduplicated and handled in one transaction; a failure is cut out by key."""
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter as Counted
@@ -16,12 +17,17 @@ from services.chassis import inbox, parking
 from services.chassis.consumer import Subscription
 from services.chassis.db import Database, Tx
 from services.chassis.decisions import Changed, Never, NotYet, Refused, Unchanged, Verdicts
-from services.chassis.errors import is_transient
+from services.chassis.errors import is_out_of_time, is_transient
 from services.chassis.processing import spans_for
 from services.chassis.records import Heard, Malformed
 
 LOG = structlog.get_logger("consumer")
 PATIENCE_S = 60.0
+CUTTING_S = 45.0
+"""How long a batch is then cut whose statements are cancelled; later it is read again: what is done stays done.
+
+Enough for three cuts that each take a statement's whole time; both together are less than `progress.STUCK_S`.
+"""
 DURATION = Histogram(
     "messaging_process_duration_seconds",
     "From taking a batch to its database commit.",
@@ -65,61 +71,75 @@ async def hear(hearing: Hearing, heard: Sequence[Heard], malformed: Sequence[Mal
     with DURATION.labels(topic).time():
         unreadable = [parking.malformed(one) for one in malformed]
         if unreadable:
-            await _patiently(hearing, [], unreadable)
+            await _patiently(hearing, [], unreadable, _patience_ends())
         if heard:
-            await _cut(hearing, heard)
+            await _cut(hearing, heard, _patience_ends())
     RECORDS.labels(topic, "malformed").inc(len(malformed))
 
 
-async def _cut(hearing: Hearing, heard: Sequence[Heard]) -> None:
-    """All in one transaction; when that fails, the halves of its keys, until the culprit stands alone."""
+async def _cut(hearing: Hearing, heard: Sequence[Heard], until: float) -> None:
+    """All in one transaction; when that fails, parts of its keys, until the culprit stands alone."""
     try:
-        await _patiently(hearing, heard, [])
+        await _patiently(hearing, heard, [], until)
     except _WaitingKeys as waiting:
-        await _set_aside(hearing, heard, waiting.reasons)
+        await _set_aside(hearing, heard, waiting.reasons, until)
     except Exception as error:
-        if is_transient(error):
-            raise
         keys = list(dict.fromkeys(one.key for one in heard))
+        if is_transient(error) and not _is_worth_cutting(error, len(keys), until):
+            raise
         LOG.warning(
             "batch failed", topic=hearing.subscription.event.TOPIC, keys=len(keys), error=repr(error)[:500]
         )
         if len(keys) == 1:
-            await _one_by_one(hearing, heard, error)
+            await _one_by_one(hearing, heard, error, until)
             return
-        for half in (set(keys[: len(keys) // 2]), set(keys[len(keys) // 2 :])):
-            await _cut(hearing, [one for one in heard if one.key in half])
+        # What takes seconds to fail is found in few steps; what fails at once, with few transactions.
+        width = math.ceil(len(keys) / (8 if is_out_of_time(error) else 2))
+        for start in range(0, len(keys), width):
+            part = set(keys[start : start + width])
+            await _cut(hearing, [one for one in heard if one.key in part], until)
 
 
-async def _one_by_one(hearing: Hearing, heard: Sequence[Heard], error: Exception) -> None:
+def _is_worth_cutting(error: Exception, keys: int, until: float) -> bool:
+    """A statement that is cancelled after all patience may have one key to blame, or too many at once."""
+    return is_out_of_time(error) and (keys == 1 or time.monotonic() < until + CUTTING_S)
+
+
+async def _one_by_one(hearing: Hearing, heard: Sequence[Heard], error: Exception, until: float) -> None:
     """The records of one key: those before the culprit take effect, it and the rest wait in order."""
     if len(heard) == 1:
         failed = [parking.waiting(heard[0], type(error).__name__, repr(error))]
         LOG.error("parked", topic=heard[0].record.topic, key=heard[0].key, error=repr(error)[:500])
-        await _patiently(hearing, [], failed, claiming=heard)
+        await _patiently(hearing, [], failed, _patience_ends(), claiming=heard)
         return
     for one in heard:
         # The first failure blocks the key; the others then find it blocked and wait behind.
-        await _cut(hearing, [one])
+        await _cut(hearing, [one], until)
 
 
-async def _set_aside(hearing: Hearing, heard: Sequence[Heard], reasons: dict[str, str]) -> None:
+async def _set_aside(hearing: Hearing, heard: Sequence[Heard], reasons: dict[str, str], until: float) -> None:
     waiting = [one for one in heard if one.key in reasons]
     parked = [parking.waiting(one, "NOT_YET", reasons[one.key]) for one in waiting]
-    await _patiently(hearing, [], parked, claiming=waiting)
+    await _patiently(hearing, [], parked, _patience_ends(), claiming=waiting)
     if others := [one for one in heard if one.key not in reasons]:
-        await _cut(hearing, others)
+        await _cut(hearing, others, until)
+
+
+def _patience_ends() -> float:
+    """On the monotonic clock, in seconds: afterwards everything is tried once only."""
+    return time.monotonic() + PATIENCE_S
 
 
 async def _patiently(
     hearing: Hearing,
     heard: Sequence[Heard],
     parked: Sequence[parking.Parked],
+    until: float,
     *,
     claiming: Sequence[Heard] = (),
 ) -> None:
-    """One transaction, run again with back-off while the database is away or says "again"."""
-    until, pause = time.monotonic() + PATIENCE_S, 0.02
+    """One transaction, run again with back-off while the database is away or says "again"; bounded."""
+    pause = 0.02
     while True:
         try:
             async with hearing.db.transaction() as tx:

@@ -66,3 +66,8 @@ def is_transient(error: BaseException) -> bool:
     `Database.transaction` tells the two apart and raises ConnectionError for the former.
     """
     return isinstance(error, AGAIN + AWAY)
+
+
+def is_out_of_time(error: BaseException) -> bool:
+    """Whether a statement was cancelled, mostly for taking too long: the same again, with less, may do."""
+    return isinstance(error, asyncpg.QueryCanceledError)

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from contracts.payments import PaymentReturned
 from contracts.topics import consumer_number
+from services.chassis import batch
 from services.chassis.batch import Hearing, hear
 from services.chassis.consumer import Subscription
 from services.chassis.db import Database, Tx
@@ -212,6 +213,68 @@ async def test_an_unreadable_record_that_is_read_again_is_counted_once(effects: 
     for _ in range(2):
         await effects.hear(malformed=[Malformed(record, "INVALID_BODY", "(body): json_invalid")])
     assert _parked("INVALID_BODY") == before + 1
+
+
+@dataclass
+class Slow:
+    """A handler whose statement is cancelled for its time while it meets one of these keys."""
+
+    effects: Effects
+    keys: set[UUID]
+    sizes: list[int] = field(default_factory=list)
+
+    async def handle(self, tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
+        self.sizes.append(len(events))
+        if self.keys & {one.subject_id for one in events}:
+            await tx.execute("set local statement_timeout = '5ms'")
+            await tx.fetch("select pg_sleep(10)")
+        return await self.effects.handle(tx, events)
+
+    async def hear(self, keys: Sequence[UUID]) -> None:
+        records = [heard(event(key, 1), offset=place) for place, key in enumerate(keys)]
+        await hear(Hearing(self.effects.db, NUMBER, Subscription(PaymentReturned, self.handle)), records, [])
+
+
+async def test_a_key_whose_statement_always_takes_too_long_is_cut_out_and_parked(
+    effects: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "PATIENCE_S", 0.0)
+    keys = [uuid4() for _ in range(200)]
+    slow = Slow(effects, {keys[77]})
+    await slow.hear(keys)
+    assert await effects.parked() == [(str(keys[77]), "parked", "QueryCanceledError")]
+    assert await effects.admin.fetchval("select count(distinct key) from effects") == 199
+    assert sum(size > 1 for size in slow.sizes) <= 1 + 8 + 8, "cut in eighths: each failure takes its time"
+
+
+async def test_a_statement_that_takes_too_long_is_tried_again_before_it_is_cut(effects: Effects) -> None:
+    keys = [uuid4(), uuid4()]
+    slow = Slow(effects, {keys[0]})
+
+    async def handle(tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
+        if len(slow.sizes) == 2:
+            slow.keys.clear()
+        return await slow.handle(tx, events)
+
+    records = [heard(event(key, 1), offset=place) for place, key in enumerate(keys)]
+    await hear(Hearing(effects.db, NUMBER, Subscription(PaymentReturned, handle)), records, [])
+    assert slow.sizes == [2, 2, 2]
+    assert await effects.parked() == []
+
+
+async def test_when_everything_takes_too_long_the_batch_is_read_again_and_gets_on(
+    effects: Effects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(batch, "CUTTING_S", 0.0)
+    keys = [uuid4() for _ in range(20)]
+    slow = Slow(effects, set(keys))
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await slow.hear(keys)
+    assert slow.sizes == [20], "not cut for ever"
+    slow.keys.clear()
+    await slow.hear(keys)
+    assert await effects.admin.fetchval("select count(distinct key) from effects") == 20
 
 
 async def test_two_owners_of_the_same_records_apply_each_once(effects: Effects) -> None:
