@@ -24,9 +24,9 @@ from services.chassis.records import Heard, Malformed
 LOG = structlog.get_logger("consumer")
 PATIENCE_S = 60.0
 CUTTING_S = 45.0
-"""How long a batch is then cut whose statements are cancelled; later it is read again: what is done stays done.
+"""How long a batch is then cut whose statements are cancelled; later it is read again, what is done stays.
 
-Enough for three cuts that each take a statement's whole time; both together are less than `progress.STUCK_S`.
+Enough for three cuts that each take a statement's whole time; both are less than `progress.STUCK_S`.
 """
 DURATION = Histogram(
     "messaging_process_duration_seconds",
