@@ -13,8 +13,10 @@ from typing import Any, Final, Protocol, TypeAlias
 import asyncpg
 import orjson
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
 from aiokafka.errors import (
+    BrokerResponseError,
+    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
@@ -28,7 +30,25 @@ LOG = structlog.get_logger("relay")
 MAX_BATCH: Final = 1_048_576
 REQUEST_S: Final = 10.0
 STOP_S: Final = 1.0
-REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, PolicyViolationError)
+
+
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
+    """The broker has validated a record and will never take it."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "A record of the batch does not fit the rules of its topic."
+
+
+# The client does not know this code: it would look like an unknown failure of the broker, which may heal.
+errors.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
+REFUSED: Final = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    PolicyViolationError,
+    InvalidTimestampError,
+    errors.for_code(InvalidRecordError.errno),
+)
 
 Row: TypeAlias = asyncpg.Record
 Header: TypeAlias = tuple[str, bytes]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -26,7 +27,9 @@ from services.chassis.leases import Terms
 from services.chassis.murmur2 import partition_of
 from services.chassis.outbox_backlog import measure
 from services.chassis.outbox_metrics import ORDER_VIOLATION, PRODUCER_REBUILD
+from services.chassis.publisher import KafkaSink, RefusedError, Row
 from services.chassis.relay import ForeignCursorError, Pace, Relay
+from services.chassis.window import COLUMNS
 from tests import conftest
 from tests.support.topic_log import read_all
 from tests.support.waiting import until
@@ -258,6 +261,44 @@ async def test_a_refused_record_stops_its_key_alone_and_the_producer_is_replaced
     assert "TooLarge" in parked[0]["error"]
 
 
+async def test_a_record_of_an_unacceptable_time_is_parked_and_the_rest_goes_on(world: World) -> None:
+    await _use_topics(world, {"message.timestamp.before.max.ms": "600000"})
+    stuck = uuid4()
+    free = _beside(stuck)
+    await world.tell([_held(free, 10), _held(stuck, 10), _held(stuck, 10), _held(free, 10)])
+    await world.admin("update outbox set created_at = now() - interval '1 hour' where key_seq = 2")
+    async with running(world.relay()):
+        await until(world.published)
+    parked = await world.rows("select key, key_seq, state, error from outbox_parked order by id")
+    assert [(one["key"], one["key_seq"]) for one in parked] == [(str(stuck), 2), (str(stuck), 3)]
+    assert "InvalidTimestamp" in parked[0]["error"]
+    assert {one.key for one in await world.records()} == {str(free).encode()}
+
+
+class Nameless(str):
+    """A key that is none on the wire: a compacted topic takes no record without a key."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
+        return None  # type: ignore[return-value]
+
+
+async def test_what_the_broker_finds_invalid_is_refused_and_not_waited_for(world: World) -> None:
+    await _use_topics(world, {"cleanup.policy": "compact"})
+    await world.tell([_held(uuid4(), 10), _held(uuid4(), 10)])
+    columns = f"select {COLUMNS} from outbox order by id"
+    good, bad = [cast("Row", dict(one)) for one in await world.rows(columns)]
+    bad = cast("Row", {**bad, "key": Nameless(bad["key"])})
+    sink = KafkaSink(world.kafka, service="payments", topic_prefix=world.prefix, instance="a")
+    try:
+        with pytest.raises(RefusedError, match="InvalidRecord"):
+            await sink.publish(0, [good, bad], 10.0)
+        await sink.publish(0, [good], 10.0)
+    finally:
+        await sink.close()
+
+
 async def test_a_parked_key_stays_parked_for_the_next_owner(world: World) -> None:
     await _use_small_topics(world)
     stuck = uuid4()
@@ -378,14 +419,18 @@ def _beside(key: UUID) -> UUID:
 
 
 async def _use_small_topics(world: World) -> None:
-    """Topics that take 20,000 bytes at once; made so, since a changed limit takes effect some time later."""
-    world.prefix += "small."
-    small = {"max.message.bytes": "20000"}
+    """Topics that take 20,000 bytes at once."""
+    await _use_topics(world, {"max.message.bytes": "20000"})
+
+
+async def _use_topics(world: World, limits: dict[str, str]) -> None:
+    """Topics with these limits; made so, since a changed limit takes effect some time later."""
+    world.prefix += "limited."
     admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka)
     await admin.start()
     try:
         await admin.create_topics(
-            [NewTopic(world.prefix + name, PARTITIONS, 1, topic_configs=small) for name in NAMES]
+            [NewTopic(world.prefix + name, PARTITIONS, 1, topic_configs=limits) for name in NAMES]
         )
     finally:
         await admin.close()
