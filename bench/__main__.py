@@ -8,7 +8,7 @@ import structlog
 import typer
 import uvloop
 
-from bench import counts, gates, limits, memory, pipeline, profiling, relay, rollup
+from bench import by_http, counts, gates, limits, memory, pipeline, profiling, relay, rollup
 from bench.ground import Ground, ground
 from bench.results import Report
 
@@ -44,7 +44,7 @@ def limits_() -> None:
 
 
 @app.command("pipeline")
-def pipeline_(
+def pipeline_(  # noqa: PLR0913 - the options of a command are its arguments
     *,
     peer: Annotated[str, typer.Option(help="job-queue, or none.")] = "job-queue",
     batch: Batches = "1,10,50,200,500",
@@ -54,6 +54,7 @@ def pipeline_(
     best_peers_only: Annotated[bool, typer.Option(help="4 workers only.")] = False,
     one_process: Annotated[bool, typer.Option(help="All services in one process, too.")] = False,
     trace: Annotated[bool, typer.Option(help="Compare with traces recorded.")] = False,
+    http: Annotated[bool, typer.Option(help="Checkouts enter by HTTP, through the same front.")] = False,
 ) -> None:
     """Checkout to finalized order, beside the design it replaces."""
     workers = (4,) if best_peers_only else (1, 4, 16)
@@ -66,7 +67,8 @@ def pipeline_(
         trace=trace,
         layouts=("process per service", "one process") if one_process else ("process per service",),
     )
-    _run(lambda made: pipeline.measure(made, plan))
+    table = by_http.measure if http else pipeline.measure
+    _run(lambda made: table(made, plan))
 
 
 @app.command("counts")

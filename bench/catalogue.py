@@ -26,6 +26,11 @@ def customer(number: int) -> UUID:
     return UUID(int=(2 << 96) + number)
 
 
+def number_of(customer_id: UUID) -> int:
+    """The number of the order this customer places."""
+    return customer_id.int - (2 << 96)
+
+
 def product(number: int) -> UUID:
     """A product's id, by number; each has one SKU."""
     return UUID(int=(3 << 96) + number)

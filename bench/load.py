@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from bench import machine
 from bench.ground import Ground
-from bench.latency import Spread, spread
+from bench.latency import NOTHING, Spread, spread
 from bench.wire import clock
 
 LATE_S = 0.005
@@ -27,6 +27,10 @@ class Progress:
     """By number: when its order was committed, on the machine's monotonic clock."""
     settled: int = 0
     """Orders whose last effect is committed too (the units are sold)."""
+    asked: dict[int, float] = field(default_factory=dict)
+    """By number, where orders enter by HTTP: when the request was written."""
+    answered: dict[int, float] = field(default_factory=dict)
+    """By number, where orders enter by HTTP: when its answer had been read."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -87,6 +91,8 @@ class Run:
     latency: Spread
     late_share: float = 0.0
     noticed: dict[str, Any] = field(default_factory=dict)
+    answers: Spread = NOTHING
+    """How long an order waited for the answer of its request, where there is one."""
 
     @property
     def rate(self) -> float:
@@ -133,7 +139,9 @@ async def closed_loop(
     finally:
         noticed = await contender.finish()
     await _audited(contender, total)
-    return Run(orders, seconds, cpu, spread(()), noticed=noticed)
+    asked, answered = contender.progress.asked, contender.progress.answered
+    waited = spread(answered[number] - asked[number] for number in range(warm, total) if number in answered)
+    return Run(orders, seconds, cpu, NOTHING, noticed=noticed, answers=waited)
 
 
 async def _push(contender: Contender, numbers: range, in_flight: int, within_s: float) -> None:
@@ -175,9 +183,10 @@ async def open_loop(contender: Contender, ground: Ground, starts: Sequence[float
     finally:
         noticed = await contender.finish()
     await _audited(contender, total)
-    finalized = contender.progress.finalized
-    latency = spread(finalized[warm + place] - began - start for place, start in enumerate(starts))
-    return Run(len(starts), seconds, cpu, latency, late / len(starts), noticed)
+    progress, due = contender.progress, {warm + place: began + start for place, start in enumerate(starts)}
+    latency = spread(progress.finalized[number] - start for number, start in due.items())
+    answers = spread(progress.answered[one] - start for one, start in due.items() if one in progress.answered)
+    return Run(len(starts), seconds, cpu, latency, late / len(starts), noticed, answers)
 
 
 async def _keep_schedule(contender: Contender, starts: Sequence[float], began: float, first: int) -> int:

@@ -44,6 +44,8 @@ class Services:
     tracing: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of every service: where spans go and how many."""
     profiled: bool = False
+    door: int = 0
+    """The port at which orders answers HTTP; 0: any, since nobody asks."""
     progress: Progress = field(default_factory=Progress)
     heard: Counter[tuple[str, str]] = field(default_factory=Counter)
     _children: dict[str, Process] = field(default_factory=dict)
@@ -96,7 +98,8 @@ class Services:
             "batch_size": self.batch,
             "log_level": "warning",
         }
-        return shared | world.settings(self.ground, service) | dict(self.tracing)
+        door = {"port": self.door} if service == "orders" else {}
+        return shared | world.settings(self.ground, service) | dict(self.tracing) | door
 
     def _heard(self, child: str, message: wire.Message) -> None:
         match message:

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
-from uuid import UUID
 
 from bench import catalogue
 from bench.ours.watching import Batch
@@ -84,7 +83,6 @@ class Checkouts(Entrance):
 
     def __init__(self, end: End, most: int) -> None:
         self.end = end
-        self.numbers: dict[UUID, int] = {}
         self.taken: Taken[int] = Taken(most)
         self.fills = {"place": []}
 
@@ -115,12 +113,11 @@ class Checkouts(Entrance):
         ]
         verdicts = await place_checkouts(tx, commands)
         assert len(verdicts.changed) == len(commands), verdicts.outcomes
-        self.numbers |= {one.order_id: number for one, number in zip(commands, numbers, strict=True)}
 
     def committed(self, batch: Batch) -> None:
-        finalized = [one.event.key for one in batch.verdicts.told if type(one.event) is OrderFinalized]
-        if finalized:
-            numbers = [self.numbers.pop(order_id) for order_id in finalized]
+        told = (one.event for one in batch.verdicts.told)
+        numbers = [catalogue.number_of(one.customer_id) for one in told if isinstance(one, OrderFinalized)]
+        if numbers:
             self.end.send({"finalized": numbers, "at": clock()})
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import orjson
 
 from bench import catalogue, children, wire
 from bench.ground import Ground
 from bench.load import Progress
+from bench.ours import world
+from bench.peers.job_queue.process import DOOR
 from infra import databases
 
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
@@ -41,6 +44,8 @@ class JobQueue:
     ground: Ground
     mode: str = "1tx"
     workers: int = 4
+    door: int = 0
+    """The port at which checkouts enter by HTTP; 0: they enter at the function."""
     progress: Progress = field(default_factory=Progress)
     _process: Any = None
     _switchboard: wire.Switchboard | None = None
@@ -61,9 +66,18 @@ class JobQueue:
         await self._switchboard.open(socket)
         module = ["bench.peers.job_queue.process", str(socket), self.ground.database(DATABASE)]
         self._process = await children.start(
-            "job-queue", [*module, self.mode, str(self.workers)], folder=self.ground.folder
+            "job-queue",
+            [*module, self.mode, str(self.workers)],
+            folder=self.ground.folder,
+            env=self._environment(),
         )
         await self._switchboard.wait_for("job-queue")
+
+    def _environment(self) -> dict[str, str]:
+        if not self.door:
+            return {}
+        shared = {"database_url": self.ground.database(DATABASE), "port": self.door, "log_level": "warning"}
+        return {DOOR: orjson.dumps(shared | world.settings(self.ground, "orders")).decode()}
 
     async def _create(self, orders: int) -> None:
         await _run(self.ground.admin_dsn, f"create database {DATABASE}")

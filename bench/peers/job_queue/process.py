@@ -2,12 +2,14 @@
 
 Run as `python -m bench.peers.job_queue.process <socket> <dsn> <mode> <workers>`. In mode `3tx` a job is
 acquired, processed and completed in a transaction each, as the design has it; `1tx` does the three in one.
-Workers are woken in process, which is kinder to it than the two-minute timer it had.
+Workers are woken in process, which is kinder to it than the two-minute timer it had. Where `KB_BENCH_DOOR`
+holds settings as JSON, checkouts enter by HTTP (`front`) and clients bring in the gateway's answers only.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,14 +21,17 @@ import uvloop
 from asyncpg.pool import PoolConnectionProxy
 
 from bench import catalogue
+from bench.peers.job_queue import front
+from bench.peers.job_queue.front import PLACE, Opened
 from bench.wire import End, clock, connect
+from services.chassis.app import collect_rarely
 from services.chassis.ids import new_id
 
 CLIENTS: Final = 8
 IDLE_POLL_S: Final = 0.05
 ADDRESS: Final = bytes(180)
+DOOR: Final = "KB_BENCH_DOOR"
 
-PLACE: Final = "select place_checkout($1, $2, $3, $4)"
 SETTLE: Final = "select settle_payment($1, $2, $3, $4, $5)"
 ACQUIRE: Final = "select id, payload from acquire_next_job($1)"
 ACQUIRE_LOCKED: Final = """
@@ -45,7 +50,7 @@ class Queue:
         self.end = end
         self.mode = mode
         self.workers = workers
-        self.orders: asyncio.Queue[int] = asyncio.Queue()
+        self.orders: asyncio.Queue[int | Opened] = asyncio.Queue()
         self.numbers: dict[str, int] = {}
         self.work = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -56,6 +61,8 @@ class Queue:
                 tasks.create_task(self._place_orders())
             for number in range(self.workers):
                 tasks.create_task(self._work_off(f"worker-{number}"))
+            if DOOR in os.environ:
+                tasks.create_task(front.serve(os.environ[DOOR], self.orders.put_nowait, self.stopping))
             listening = tasks.create_task(self._listen())
             await self.stopping.wait()
             listening.cancel()
@@ -69,17 +76,21 @@ class Queue:
                 self.orders.put_nowait(number)
 
     async def _place_orders(self) -> None:
+        """Clients: each places what it is told to and brings in the gateway's answer at once."""
         async with self.pool.acquire() as connection:
-            while (number := await self.orders.get()) >= 0:
-                intent = new_id()
-                reference = intent.hex
-                self.numbers[str(intent)] = number
-                customer = catalogue.customer(number)
-                amount = await connection.fetchval(PLACE, intent, customer, ADDRESS, reference)
-                body = catalogue.gateway_answer(reference, amount)
+            while (one := await self.orders.get()) != -1:
+                opened = one if isinstance(one, Opened) else await self._place(connection, one)
+                self.numbers[str(opened.intent)] = opened.number
+                reference = opened.intent.hex
+                body = catalogue.gateway_answer(reference, opened.amount_paisa)
                 digest = hashlib.sha256(body.encode()).digest()
-                await connection.fetchval(SETTLE, reference, reference, amount, body, digest)
+                await connection.fetchval(SETTLE, reference, reference, opened.amount_paisa, body, digest)
                 self.work.set()
+
+    async def _place(self, connection: PoolConnectionProxy, number: int) -> Opened:
+        intent, customer = new_id(), catalogue.customer(number)
+        amount = await connection.fetchval(PLACE, intent, customer, ADDRESS, intent.hex)
+        return Opened(number, intent, amount)
 
     async def _work_off(self, worker: str) -> None:
         one_job = self._one_job_in_three if self.mode == "3tx" else self._one_job_in_one
@@ -114,6 +125,7 @@ class Queue:
 
 
 async def main(socket: Path, dsn: str, mode: str, workers: int) -> None:
+    collect_rarely()
     size = CLIENTS + workers
     async with asyncpg.create_pool(dsn, min_size=size, max_size=size) as pool:
         queue = Queue(pool, await connect(socket, "job-queue"), mode=mode, workers=workers)

@@ -169,6 +169,20 @@ create table job_queue (
 create index job_queue_waiting on job_queue (priority, id) where status = 'pending';
 create index job_queue_locked on job_queue (locked_until) where status = 'processing';
 
+-- Where checkouts enter by HTTP: which requests were answered already, as the services keep it.
+create table idempotency_keys (
+    caller uuid not null,
+    route text not null,
+    key text not null check (length(key) between 1 and 200),
+    fingerprint bytea not null,
+    status smallint not null check (status between 200 and 499),
+    body jsonb not null,
+    headers jsonb not null,
+    created_at timestamptz not null default now(),
+    primary key (caller, route, key)
+);
+create index idempotency_keys_age on idempotency_keys (created_at);
+
 -- 1. Checkout: the cart's lines are reserved one by one in SKU order, and an intent with its attempt remembers them.
 create function place_checkout(the_intent uuid, the_user uuid, the_address bytea, the_reference text)
 returns bigint language plpgsql as $$

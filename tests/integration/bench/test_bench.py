@@ -1,5 +1,6 @@
 """What the benchmark refuses: a run that left wrong data, that never ended, or whose load came too late."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +8,25 @@ from typing import Any
 
 import pytest
 
+from bench import customers
+from bench.by_http import ByHttp
+from bench.customers import Customers
 from bench.ground import Ground
 from bench.latency import buckets, spread
-from bench.load import AuditFailedError, Cpu, NotFinishedError, Progress, Run, open_loop, poisson
+from bench.load import (
+    AuditFailedError,
+    Cpu,
+    NotFinishedError,
+    Progress,
+    Run,
+    closed_loop,
+    open_loop,
+    poisson,
+)
+from bench.peers.job_queue.contender import JobQueue
 from bench.results import Gate
 from bench.wire import clock
+from infra.ports import free_port
 from tests.conftest import Server
 
 
@@ -94,3 +109,31 @@ def test_batch_sizes_fall_into_the_bucket_that_holds_them() -> None:
 @pytest.mark.parametrize(("value", "met"), [(2.9, False), (3.0, True), (3.1, True)])
 def test_a_gate_at_its_floor_is_met(value: float, *, met: bool) -> None:
     assert Gate("ratio", value, "at least", 3.0).met is met
+
+
+async def test_the_replaced_design_is_entered_by_http_and_answers_every_customer(ground: Ground) -> None:
+    door = ByHttp(ground, JobQueue(ground, "1tx", 2, door=free_port()))
+    run = await closed_loop(door, ground, orders=40, in_flight=20, within_s=60)
+    assert run.answers.count == run.orders == 40
+    assert len(door.progress.finalized) == 50  # ten more to warm up
+
+
+async def test_a_customer_who_is_refused_ends_the_run() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nnope")
+
+    async with await asyncio.start_server(refuse, customers.HOST, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asking = Customers(port, {1: b"POST / HTTP/1.1\r\n\r\n"}, Progress())
+        await asking.come()
+        asking.place([1])
+        with pytest.raises(customers.RefusedError, match="409 conflict: nope"):
+            await _until_somebody_is_refused(asking)
+        await asking.go()
+
+
+async def _until_somebody_is_refused(asking: Customers) -> None:
+    async with asyncio.timeout(10):
+        while asking.all_well():  # noqa: ASYNC110 - the driver looks every now and then, too
+            await asyncio.sleep(0.01)
