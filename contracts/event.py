@@ -1,8 +1,7 @@
 """What every event has in common: an immutable body, and the envelope it travelled in."""
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -26,8 +25,7 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The CloudEvents attributes of one received record.
 
     `sequence` counts the events of one key of one service over all its topics, so gaps within a topic

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from contracts.event import Envelope, Event
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     # Checked like dataclasses.replace, which it stands for.
@@ -20,11 +23,26 @@ else:
         """
         if not hasattr(state, "__dict__"):
             return replace(state, **fields)
-        assert fields.keys() <= state.__dict__.keys(), fields.keys() - state.__dict__.keys()
         copy = object.__new__(type(state))
-        copy.__dict__.update(state.__dict__)
-        copy.__dict__.update(fields)
+        values = copy.__dict__
+        values.update(state.__dict__)
+        values.update(fields)
+        assert len(values) == len(state.__dict__), fields.keys() - state.__dict__.keys()
         return copy
+
+
+if TYPE_CHECKING:
+
+    def restored(kind: Callable[P, T], /, *args: P.args, **fields: P.kwargs) -> T:
+        """Checked like calling the class."""
+else:
+
+    def restored(kind, /, **fields):  # noqa: ANN001, ANN003, ANN201 - typed above
+        """A value as it was saved, every field named: a third of the cost of a frozen class's initialiser."""
+        made = object.__new__(kind)
+        made.__dict__.update(fields)
+        assert len(fields) == len(kind.__dataclass_fields__), kind.__dataclass_fields__.keys() ^ fields.keys()
+        return made
 
 
 class Cause(Protocol):
@@ -89,13 +107,12 @@ class Never:
 Decision: TypeAlias = Changed[S] | Unchanged | Refused | NotYet | Never
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A fact ready for the outbox: its `ce_sequence`, and the cause whose flow and trace it continues."""
 
     event: Event
     sequence: int
-    cause: Envelope = field(default_factory=Envelope)
+    cause: Envelope = Envelope()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Records as they arrive: any bytes become an event or a named reason why not; nothing here can raise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as PgUUID  # noqa: N811 - its name there
@@ -19,8 +18,7 @@ MAX_SEQUENCE = 2**63 - 1
 """What a column can hold: a record beyond it could neither be handled nor parked, and would hold up all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka record; `topic` without the installation's prefix, headers as text."""
 
     topic: str
@@ -31,8 +29,7 @@ class Record:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A record that could be read."""
 
     record: Record
@@ -46,12 +43,11 @@ class Heard:
 
     def seen_as(self, traceparent: str) -> "Heard":
         """The same, its effects continuing the given trace context."""
-        self.event.within(replace(self.event.envelope, traceparent=traceparent))
+        self.event.within(self.event.envelope._replace(traceparent=traceparent))
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(NamedTuple):
     """A record that cannot be read: a stable reason, and what exactly (never the body itself)."""
 
     record: Record
@@ -59,8 +55,7 @@ class Malformed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(NamedTuple):
     """A record about another kind of subject: none of this service's business."""
 
     record: Record
@@ -84,7 +79,7 @@ def read(record: Record, event_class: type[Event], now_ms: int) -> Heard | Malfo
     if record.value is None:
         return Malformed(record, "NULL_VALUE", "a tombstone on a topic that has none")
     try:
-        event = event_class.model_validate_json(record.value)
+        event = event_class.__pydantic_validator__.validate_json(record.value)
     except ValidationError as error:
         return Malformed(record, "INVALID_BODY", _summary(error))
     if str(event.key) != record.key:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from contracts.event import NIL, Envelope, Method
@@ -69,8 +69,7 @@ class Hold(StrEnum):
 Hint: TypeAlias = Literal["opened", "returned", "declined", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One SKU of a checkout; `id` becomes the item's. Inventory's answer fills in what follows `quantity`."""
 
     id: UUID
@@ -133,8 +132,7 @@ class Checkout:
 # ----- what a change brings about beside the row itself
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One row of a history: the change number `seq` of this checkout."""
 
     order_id: UUID
@@ -146,8 +144,7 @@ class Step:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOrder:
+class CreateOrder(NamedTuple):
     """Write the order and its items."""
 
     order: Order

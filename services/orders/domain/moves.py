@@ -1,10 +1,9 @@
 """The moves of a checkout, named as in the stage table: small functions over values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from contracts.event import Envelope
 from contracts.orders import FinalizedItem, OrderCancelled, OrderExpired, OrderFinalized, OrderRevived
@@ -43,8 +42,7 @@ class Signal(StrEnum):
     TIME_IS_UP = "time_is_up"
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(NamedTuple):
     """What a move may need beside the state: where it comes from, who and when, and why."""
 
     signal: Signal
@@ -66,7 +64,7 @@ def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """Fin: the order exists. What was back in the cart leaves it again."""
     if problem := refusal(checkout):
         give_up = can if checkout.method == "cod" else ref
-        return give_up(checkout, altered(why, reason=problem))
+        return give_up(checkout, why._replace(reason=problem))
     order = order_of(checkout, why.now)
     finalized = OrderFinalized(
         order_id=order.order_id,
@@ -140,7 +138,7 @@ def rev(checkout: Checkout, _: Why) -> Changed[Checkout]:
 def rev_or_ref(checkout: Checkout, why: Why) -> Decision[Checkout]:
     """Money after the end: young enough ends revive."""
     age = why.now - (checkout.ended_at or why.now)
-    return rev(checkout, why) if age <= REVIVABLE_FOR else ref(checkout, altered(why, reason="paid_too_late"))
+    return rev(checkout, why) if age <= REVIVABLE_FOR else ref(checkout, why._replace(reason="paid_too_late"))
 
 
 def paid_on_hold(checkout: Checkout, why: Why) -> Decision[Checkout]:

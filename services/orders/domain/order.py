@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from contracts.event import Envelope, Method
@@ -113,8 +113,7 @@ class Order:
     steps: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ItemMove:
+class ItemMove(NamedTuple):
     """One row of an item's history: its change number `seq`."""
 
     item_id: UUID
@@ -128,8 +127,7 @@ class ItemMove:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderStep:
+class OrderStep(NamedTuple):
     """One row of an order's history: the change number `seq` of its status."""
 
     order_id: UUID

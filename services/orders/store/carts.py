@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.db import Tx
@@ -77,8 +78,7 @@ EXPIRE_LINES = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CartLine:
+class CartLine(NamedTuple):
     """One row of a cart; a SKU may have several, from different checkouts it came back from."""
 
     user_id: UUID
@@ -101,7 +101,7 @@ async def lock_carts(tx: Tx, users: Iterable[UUID]) -> list[CartLine]:
     rows = await tx.fetch(LOCK_CARTS, list(users))
     if rows:
         tx.starts_at(rows[0]["now"])
-    return [CartLine(row["user_id"], row["sku"], row["returned_from"], row["quantity"]) for row in rows]
+    return [CartLine(*row[:4]) for row in rows]
 
 
 async def return_lines(tx: Tx, ended: Sequence[ReturnLines]) -> None:

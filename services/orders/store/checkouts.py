@@ -9,6 +9,7 @@ from asyncpg.pgproto.pgproto import UUID as PgUUID  # noqa: N811 - parsed eight 
 
 from contracts.event import NIL, Envelope
 from services.chassis.db import Tx
+from services.chassis.decisions import restored
 from services.orders.domain import Checkout, Hold, Line, PlaceCheckout, Stage, Step
 
 COLUMNS: Final = """
@@ -189,7 +190,8 @@ def checkout_of(row: asyncpg.Record) -> Checkout:
         held_at, paid_at, paid_paisa, pay_seq, money_seq, open_cases, stored, declined, cod_active,
         lines_returned, refusals, since, ended_at, seq, version, *_,
     ) = row  # fmt: skip
-    return Checkout(
+    return restored(
+        Checkout,
         order_id=order_id,
         customer_id=customer_id,
         method=method,

@@ -81,7 +81,7 @@ def test_a_refund_and_the_payment_it_undoes_end_refunded_in_either_order() -> No
 
 def test_a_revived_order_keeps_its_price() -> None:
     dearer = making.reserved(
-        replace(START, hold_no=2, lines=tuple(replace(line, price_paisa=999_00) for line in START.lines))
+        replace(START, hold_no=2, lines=tuple(line._replace(price_paisa=999_00) for line in START.lines))
     )
     ended = replace(
         making.a_checkout(order_id=START.order_id), stage=Stage.EXPIRED, hold=Hold.NONE, ended_at=NOW
