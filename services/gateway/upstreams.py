@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
-import httpx2
+import aiohttp
 import orjson
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, ValidationError
+from yarl import URL
 
 from services.chassis.errors import FieldError, Problem
 from services.chassis.problems import unavailable
@@ -24,13 +25,20 @@ M = TypeVar("M", bound=BaseModel)
 
 CONNECT_S: Final = 0.5
 TOTAL_S: Final = 3.0
-TIMEOUTS: Final = httpx2.Timeout(TOTAL_S, connect=CONNECT_S)
-POOL: Final = httpx2.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=20.0)
-"""An idle connection is dropped before the service (30 s) drops it.
-
-Few on purpose: the pool looks at every connection for every request, and a service behind it takes what
-arrives together as one transaction anyway.
-"""
+TIMEOUTS: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+"""`TOTAL_S` is kept by whoever calls: it covers the wait for a connection and a second try."""
+MOST_CONNECTIONS: Final = 32
+"""A service behind takes what arrives together as one transaction: more connections would not be quicker."""
+IDLE_S: Final = 20.0
+"""An idle connection is dropped before the service (30 s) drops it."""
+ADDED: Final = ("User-Agent", "Accept", "Content-Type")
+"""Headers the client would add by itself."""
+BROKEN: Final = (
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientOSError,
+    aiohttp.ClientPayloadError,
+    aiohttp.ClientResponseError,
+)
 REPEATABLE: Final = frozenset({"GET", "PUT", "DELETE"})
 FORWARDED: Final = ("authorization", "idempotency-key", "if-match", "if-none-match", "content-type")
 """Only these headers go on: whatever a caller invents about who he is stays outside."""
@@ -69,9 +77,21 @@ class Call:
         """Whether sending it twice has the effect of once."""
         return self.method in REPEATABLE or "idempotency-key" in self.headers
 
-    async def by(self, client: httpx2.AsyncClient) -> httpx2.Response:
+    async def by(self, replica: "Replica") -> Reply:
         """The answer of this replica."""
-        return await client.request(self.method, self.path, headers=self.headers, content=self.body)
+        url = URL(replica.url + self.path, encoded=True)
+        async with replica.session.request(
+            self.method, url, headers=self.headers, data=self.body or None, allow_redirects=False
+        ) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process of a service, and the connections to it."""
+
+    url: str
+    session: aiohttp.ClientSession
 
 
 class Upstreams:
@@ -83,24 +103,24 @@ class Upstreams:
             "inventory": settings.inventory_url,
             "payments": settings.payments_url,
         }
-        self._clients: dict[Name, deque[httpx2.AsyncClient]] = {}
+        self._replicas: dict[Name, deque[Replica]] = {}
 
     async def open(self) -> None:
         """Make the clients, one per replica; nothing is connected yet."""
         for name, urls in self._urls.items():
-            self._clients[name] = deque(_client(url) for url in urls.split(","))
+            self._replicas[name] = deque(_replica(url) for url in urls.split(","))
 
     async def close(self) -> None:
         """Close every connection."""
-        for clients in self._clients.values():
-            for client in clients:
-                await client.aclose()
+        for replicas in self._replicas.values():
+            for replica in replicas:
+                await replica.session.close()
 
-    def _next(self, name: Name) -> httpx2.AsyncClient:
+    def _next(self, name: Name) -> Replica:
         """The replicas take turns, so a call that is repeated goes to another one."""
-        clients = self._clients[name]
-        clients.rotate(-1)
-        return clients[0]
+        replicas = self._replicas[name]
+        replicas.rotate(-1)
+        return replicas[0]
 
     async def call(
         self,
@@ -120,22 +140,22 @@ class Upstreams:
             try:
                 async with asyncio.timeout(TOTAL_S):
                     answer = await self._send(name, call)
-            except (httpx2.TransportError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError) as error:
                 _note(span, name, type(error).__name__)
                 raise unavailable(f"The service {name} does not answer.") from error
-            _note(span, name, answer.status_code)
-            return Reply(answer.status_code, answer.headers, answer.content)
+            _note(span, name, answer.status)
+            return answer
 
-    async def _send(self, name: Name, call: "Call") -> httpx2.Response:
+    async def _send(self, name: Name, call: Call) -> Reply:
         """Once more when the connection was dead and repeating is harmless: a service was restarted.
 
         A POST may have been taken before the connection broke, so without a key it is not repeated.
         """
         try:
             return await call.by(self._next(name))
-        except httpx2.ConnectError:
+        except aiohttp.ClientConnectorError:
             return await call.by(self._next(name))
-        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+        except BROKEN:
             if not call.repeatable:
                 raise
             return await call.by(self._next(name))
@@ -145,10 +165,18 @@ class Upstreams:
         return parse(await self.call(name, "GET", path, headers=headers), model)
 
 
-def _client(url: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        base_url=url.strip(), timeout=TIMEOUTS, limits=POOL, follow_redirects=False, trust_env=False
+def _replica(url: str) -> Replica:
+    """No proxy from the environment, no cookies, and bodies as they came."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_S),
+        timeout=TIMEOUTS,
+        headers={"Accept-Encoding": "identity"},
+        skip_auto_headers=ADDED,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
     )
+    return Replica(url.strip().rstrip("/"), session)
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
