@@ -172,6 +172,7 @@ class Process:
             instance=settings.instance,
             told=db.told,
         )
+        relay.news = db.news
         await relay.run(self.stopping)
 
     async def _listen(self, consumer: Consumer, db: Database, place: Place) -> None:

@@ -106,6 +106,8 @@ class Database:
         self.name = name
         self.size = size
         self.told = asyncio.Event()
+        self.news = asyncio.Event()
+        """The same, for whoever passes it on to other processes: each clears its own."""
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -161,3 +163,4 @@ class Database:
                 raise
             if tx.told:
                 self.told.set()
+                self.news.set()

@@ -21,6 +21,8 @@ from services.chassis.leases import Leases, Shard, Terms
 from services.chassis.parked_rows import OvertakenError
 from services.chassis.publisher import KafkaSink, RefusedError, Row, Sink, UnavailableError
 from services.chassis.send_span import send_span
+from services.chassis.supervision import keep_alive
+from services.chassis.wake import Waker
 from services.chassis.window import Backlog, Cursor, Page, read_level
 
 LOG = structlog.get_logger("relay")
@@ -95,6 +97,8 @@ class Relay:
         self._name = f"{service}-relay-{instance}"
         self.leases = Leases(self._connect, instance, self.pace.terms)
         self.leases.gained = self.told.set
+        self.news = asyncio.Event()
+        """Set by whoever tells in this process: other processes are to hear of it."""
         self._backlogs: list[Backlog] = []
         self._new: set[asyncio.Task[None]] = set()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -105,6 +109,7 @@ class Relay:
         Raises ForeignCursorError, and whatever the database raises: the caller runs it again.
         """
         reader = await self._connect()
+        waker = Waker(self._connect, news=self.news, wake=self.told.set, alone=self._is_alone)
         tasks: list[asyncio.Task[None]] = []
         try:
             await _refuse_foreign_cursors(reader)
@@ -112,6 +117,7 @@ class Relay:
                 asyncio.create_task(self.leases.keep(), name="leases"),
                 asyncio.create_task(self._publish(reader, stopping), name="publish"),
                 asyncio.create_task(self._wake_at(stopping), name="stop"),
+                asyncio.create_task(keep_alive("wake", waker.keep, stopping), name="wake"),
             ]
             done, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -168,8 +174,11 @@ class Relay:
 
     def _first_pause(self) -> float:
         """Until the next look that nobody asked for: what this process tells wakes us anyway."""
-        alone = len(self.leases.held) == PARTITIONS
-        return self.pace.idle_poll_s if alone else self.pace.busy_poll_s
+        return self.pace.idle_poll_s if self._is_alone() else self.pace.busy_poll_s
+
+    def _is_alone(self) -> bool:
+        """Whether there is no shard that another relay would have to be woken for."""
+        return len(self.leases.held) == PARTITIONS
 
     async def _cycle(self, reader: asyncpg.Connection) -> tuple[int, bool]:
         """Read and send once; returns how many rows were found, and whether there is more to read at once."""

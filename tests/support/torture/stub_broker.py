@@ -18,7 +18,7 @@ class StubBroker:
 
     def append(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            event_id = UUID(row["event_id"])
+            event_id = UUID(str(row["event_id"]))
             self.log.append(Fact(row["key"], row["key_seq"], event_id))
             self.first.add(event_id)
 
