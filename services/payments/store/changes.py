@@ -1,6 +1,7 @@
 """Writing intents: whatever a decision has changed of them, each table at once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
@@ -11,14 +12,14 @@ from services.payments.domain import Attempt, Case, Charge, Intent, Item, Refund
 
 Row = TypeVar("Row", Attempt, Charge, Refund, Case, Item)
 Intents: TypeAlias = Mapping[UUID, Intent]
+Moved: TypeAlias = tuple[Intent | None, Intent]
+"""An intent as it was locked, if it was there, and as it is to be."""
 
 INSERT_INTENTS = """
     insert into intents (subject_id, subject_kind, status, customer_id, amount_paisa, pay_by, close_at,
                          answer, traceparent, seq)
     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::bigint[])
-    on conflict (subject_id) do nothing
-    returning subject_id
 """
 
 UPDATE_INTENTS = """
@@ -84,40 +85,50 @@ SAVE_CASES = """
     set open = excluded.open, resolution = excluded.resolution, closed_at = excluded.closed_at
 """
 
-SAVE_ITEMS = """
+# Not `on conflict`, which writes every row's place twice: the locked intent says which items are there.
+INSERT_ITEMS = """
     insert into payment_items (id, subject_id, vendor_id, net_paisa, delivery_paisa, status)
     select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[])
-    on conflict (id) do update
-    set status = excluded.status, delivery_paisa = excluded.delivery_paisa
+"""
+
+UPDATE_ITEMS = """
+    update payment_items i
+    set status = n.status, delivery_paisa = n.delivery_paisa
+    from unnest($1::uuid[], $2::bigint[], $3::text[]) as n (id, delivery_paisa, status)
+    where i.id = n.id
 """
 
 
 async def save_intents(tx: Tx, before: Intents, after: Intents) -> None:
     """Write what differs, parents before children; `before` are the locked intents it all began with."""
-    await _insert_intents(tx, [_new_intent(one) for key, one in after.items() if key not in before])
-    await _save(tx, UPDATE_INTENTS, [_changed_intent(one) for key, one in after.items() if key in before])
-    attempts = _differing(before, after, lambda intent: intent.attempts)
-    known = {attempt.id for intent in before.values() for attempt in intent.attempts}
-    await _save(tx, INSERT_ATTEMPTS, [_new_attempt(of, one) for of, one in attempts if one.id not in known])
-    await _save(tx, UPDATE_ATTEMPTS, [_changed_attempt(one) for _, one in attempts if one.id in known])
-    charges = _differing(before, after, lambda intent: intent.charges)
-    await _save(tx, INSERT_CHARGES, [_charge(of, one) for of, one in charges])
-    await _save_details(tx, before, after)
+    moved = [(before.get(key), one) for key, one in after.items()]
+    await _insert_intents(tx, [_new_intent(one) for was, one in moved if was is None])
+    await _save(tx, UPDATE_INTENTS, [_changed_intent(one) for was, one in moved if was is not None])
+    attempts = _differing(moved, attrgetter("attempts"))
+    await _save(tx, INSERT_ATTEMPTS, [_new_attempt(of, one) for of, was, one in attempts if was is None])
+    await _save(tx, UPDATE_ATTEMPTS, [_changed_attempt(one) for _, was, one in attempts if was is not None])
+    charges = _differing(moved, attrgetter("charges"))
+    await _save(tx, INSERT_CHARGES, [_charge(of, one) for of, _, one in charges])
+    await _save_details(tx, moved)
 
 
 async def _insert_intents(tx: Tx, rows: Sequence[tuple[object, ...]]) -> None:
     """A row that is not there cannot be locked: who meets another's first insert decides again, seeing it."""
-    if rows and len(await tx.fetch(INSERT_INTENTS, *zip(*rows, strict=True))) < len(rows):
-        raise asyncpg.SerializationError("an intent of this batch was just made by another transaction")
+    try:
+        await _save(tx, INSERT_INTENTS, rows)
+    except asyncpg.UniqueViolationError as error:
+        msg = "an intent of this batch was just made by another transaction"
+        raise asyncpg.SerializationError(msg) from error
 
 
-async def _save_details(tx: Tx, before: Intents, after: Intents) -> None:
-    refunds = _differing(before, after, lambda intent: intent.refunds)
-    cases = _differing(before, after, lambda intent: intent.cases)
-    items = _differing(before, after, lambda intent: intent.items)
-    await _save(tx, SAVE_REFUNDS, [_refund(of, one) for of, one in refunds])
-    await _save(tx, SAVE_CASES, [_case(of, one) for of, one in cases])
-    await _save(tx, SAVE_ITEMS, [_item(of, one) for of, one in items])
+async def _save_details(tx: Tx, moved: Sequence[Moved]) -> None:
+    refunds = _differing(moved, attrgetter("refunds"))
+    cases = _differing(moved, attrgetter("cases"))
+    items = _differing(moved, attrgetter("items"))
+    await _save(tx, SAVE_REFUNDS, [_refund(of, one) for of, _, one in refunds])
+    await _save(tx, SAVE_CASES, [_case(of, one) for of, _, one in cases])
+    await _save(tx, INSERT_ITEMS, [_new_item(of, one) for of, was, one in items if was is None])
+    await _save(tx, UPDATE_ITEMS, [_changed_item(one) for _, was, one in items if was is not None])
 
 
 async def _save(tx: Tx, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
@@ -126,12 +137,16 @@ async def _save(tx: Tx, statement: str, rows: Sequence[tuple[object, ...]]) -> N
 
 
 def _differing(
-    before: Intents, after: Intents, rows_of: Callable[[Intent], tuple[Row, ...]]
-) -> list[tuple[UUID, Row]]:
+    moved: Sequence[Moved], rows_of: Callable[[Intent], tuple[Row, ...]]
+) -> list[tuple[UUID, Row | None, Row]]:
+    """Each row that is new or changed, with its intent and its former self."""
     changed = []
-    for key, intent in after.items():
-        former = {row.id: row for row in rows_of(before[key])} if key in before else {}
-        changed += [(key, row) for row in rows_of(intent) if former.get(row.id) != row]
+    for was, one in moved:
+        rows, former = rows_of(one), () if was is None else rows_of(was)
+        if rows is former:  # nobody touched them: nothing to compare
+            continue
+        known = {row.id: row for row in former}
+        changed += [(one.subject_id, known.get(row.id), row) for row in rows if known.get(row.id) != row]
     return changed
 
 
@@ -167,5 +182,9 @@ def _case(of: UUID, one: Case) -> tuple[object, ...]:
     return one.id, of, one.reason, one.attempt_id, one.open, one.resolution
 
 
-def _item(of: UUID, one: Item) -> tuple[object, ...]:
+def _new_item(of: UUID, one: Item) -> tuple[object, ...]:
     return one.id, of, one.vendor_id, one.net_paisa, one.delivery_paisa, one.status
+
+
+def _changed_item(one: Item) -> tuple[object, ...]:
+    return one.id, one.delivery_paisa, one.status
