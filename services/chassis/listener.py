@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
@@ -28,6 +28,7 @@ DRAIN_S = 20.0
 STOP_S = 8.0
 REWIND_PAUSE_S = 0.5
 LOOK_S = 1.0
+SAY_EVERY_S = 60.0
 
 
 class _RawCodec:
@@ -71,15 +72,18 @@ class Drain(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
+        self.joined = False
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Wait for the batch; aiokafka keeps heartbeating meanwhile."""
+        self.joined = False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.idle.wait(), DRAIN_S)
         LOG.debug("revoked", partitions=len(revoked))
 
     def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """Nothing to prepare."""
+        """The group has taken us in, perhaps without anything to read."""
+        self.joined = True
         LOG.debug("assigned", partitions=len(assigned))
 
 
@@ -103,6 +107,7 @@ class Listener:
         self.drain = Drain()
         self.group = f"{place.prefix}{consumer.service}"
         self.progress = Progress()
+        self.watching: asyncio.Task[None] | None = None
         self.broker = self._broker()
         self.subscriber = self._subscribe()
 
@@ -177,18 +182,43 @@ class Listener:
 
     async def start(self) -> None:
         """Connect and join; raises KafkaError when the broker cannot be reached."""
+        self.watching = asyncio.create_task(self._say_what_is_missing(), name="listener watch")
         await self.broker.start()
 
     async def stop(self) -> None:
-        """Drain and leave; bounded, because a client of a dead broker may hang."""
-        with contextlib.suppress(TimeoutError, KafkaError):
+        """Drain and leave; bounded, because a client of a dead broker may hang, and never in the way."""
+        if self.watching is not None:
+            self.watching.cancel()
+        try:
             await asyncio.wait_for(self.broker.stop(), STOP_S)
+        except Exception as error:  # noqa: BLE001 - what FastStream gathers is an ExceptionGroup of anything
+            LOG.warning("not left in good order", group=self.group, error=repr(error)[:500])
 
     @property
     def assigned(self) -> bool:
-        """Whether the group has given this member partitions."""
+        """Whether the group has given this member its share: none, with more members than partitions."""
         client = self.subscriber.consumer
-        return bool(client is not None and client.assignment())
+        return client is not None and (self.drain.joined or bool(client.assignment()))
+
+    def missing(self) -> str | None:
+        """What keeps this member from reading, as far as it knows; None when nothing does."""
+        client = self.subscriber.consumer
+        if client is None or client._coordinator is None:  # noqa: SLF001 - it has no public face
+            return "the broker and its topics"
+        if client._coordinator.coordinator_id is None:  # noqa: SLF001
+            return "the coordinator of the group"
+        return None if self.assigned else "the other members of the group"
+
+    async def _say_what_is_missing(self) -> None:
+        """A group that cannot be joined raises nothing anywhere: so it is said, once a minute."""
+        good_at = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if (missing := self.missing()) is None:
+                good_at = time.monotonic()
+            elif time.monotonic() - good_at >= SAY_EVERY_S:
+                LOG.warning("not reading", group=self.group, waiting_for=missing)
+                good_at = time.monotonic()
 
     async def stuck(self) -> bool:
         """Whether some partition has records to read and is not read although nothing keeps us from it."""

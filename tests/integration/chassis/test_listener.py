@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,10 +11,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import CommitFailedError
+from structlog.testing import capture_logs
 
 from contracts.payments import PaymentDeclined, PaymentEvent, PaymentReturned
 from services.chassis import batch, progress
+from services.chassis import listener as listener_module
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database, Tx
 from services.chassis.decisions import Unchanged, Verdicts
@@ -160,6 +163,56 @@ async def test_a_member_says_when_it_has_partitions_and_that_it_is_not_stuck(wor
     assert not listener.assigned
 
 
+async def test_a_member_without_partitions_stands_by_and_is_ready(world: World) -> None:
+    world.prefix += "narrow."
+    await _make_narrow_topics(world)
+    async with running(world, "a") as a, running(world, "b") as b, running(world, "c") as c:
+        await until(partial(_share, [a, b, c], [0, 1, 1]))
+        assert [one.missing() for one in (a, b, c)] == [None, None, None]
+
+
+async def test_a_member_of_a_group_without_topics_is_not_ready_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(listener_module, "SAY_EVERY_S", 0.0)
+    world.prefix += "nowhere."
+    db = Database(world.dsn, name="notifications-0")
+    listener = Listener(world.consumer(), db, world.place())
+    with capture_logs() as said:
+        starting = asyncio.create_task(listener.start())
+        await until(partial(_has_said, said, "its topics"))
+        assert not listener.assigned
+    starting.cancel()
+    await asyncio.wait([starting])
+    await listener.stop()
+
+
+async def test_a_member_that_has_lost_its_coordinator_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(listener_module, "SAY_EVERY_S", 0.0)
+    async with running(world) as listener:
+        await until(partial(_is_assigned, listener))
+        with capture_logs() as said:
+            listener.subscriber.consumer._coordinator.coordinator_id = None  # noqa: SLF001
+            await until(partial(_has_said, said, "the coordinator of the group"))
+        await until(partial(_misses_nothing, listener))
+
+
+async def test_a_member_that_cannot_leave_in_good_order_stops_all_the_same(world: World) -> None:
+    async with running(world) as listener:
+        client = listener.subscriber.consumer
+        leave = client.stop
+
+        async def stumble() -> None:
+            await leave()
+            raise CommitFailedError
+
+        client.stop = stumble
+
+
 async def test_a_member_that_reads_no_more_says_that_it_is_stuck(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +282,30 @@ async def _reached(world: World, count: int) -> bool:
 
 async def _has_failed(listener: Listener) -> bool:
     return listener.progress.failed_at > 0
+
+
+async def _share(listeners: Sequence[Listener], partitions: Sequence[int]) -> bool:
+    """Whether all are ready, and have so many partitions, in whatever order."""
+    found = [len(one.subscriber.consumer.assignment()) for one in listeners]
+    return all(one.assigned for one in listeners) and sorted(found) == sorted(partitions)
+
+
+async def _make_narrow_topics(world: World) -> None:
+    names = [f"{world.prefix}{topic}" for topic in ("payment.returned", "payment.declined")]
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+    finally:
+        await admin.close()
+
+
+async def _has_said(said: Sequence[MutableMapping[str, Any]], what: str) -> bool:
+    return any(one["event"] == "not reading" and what in one["waiting_for"] for one in said)
+
+
+async def _misses_nothing(listener: Listener) -> bool:
+    return listener.missing() is None
 
 
 async def _is_assigned(listener: Listener) -> bool:
