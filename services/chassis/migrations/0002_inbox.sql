@@ -41,6 +41,11 @@ create table inbox_parked (
     error text not null,
     first_failed_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    dismissed_by text check (dismissed_by <> ''),          -- who decided that it will never take effect,
+    dismissed_reason text check (dismissed_reason <> ''),  -- and why
+    dismissed_at timestamptz,
+    constraint inbox_parked_dismissed check (
+        num_nonnulls(dismissed_by, dismissed_reason, dismissed_at) = case state when 'skipped' then 3 else 0 end),
     unique nulls not distinct (consumer, topic, part, kafka_offset, event_id)  -- a topic made anew counts anew
 );
 create index inbox_parked_waiting on inbox_parked (consumer, key, id) where state = 'parked';

@@ -187,6 +187,22 @@ async def test_a_record_whose_connection_is_cut_is_handled_and_not_parked(effect
     assert await effects.written(key) == [1]
 
 
+@pytest.mark.parametrize("missing", ["dismissed_by", "dismissed_reason", "dismissed_at"])
+async def test_nobody_dismisses_a_parked_record_without_name_reason_and_time(
+    effects: Effects, missing: str
+) -> None:
+    record = Record("payment.returned", 3, 99, "k", b"\xff", {})
+    await effects.hear(malformed=[Malformed(record, "INVALID_BODY", "(body): json_invalid")])
+    said = {"dismissed_by": "'asha'", "dismissed_reason": "'sent by a test'", "dismissed_at": "now()"}
+    dismiss = "update inbox_parked set state = 'skipped', " + ", ".join(f"{k} = {v}" for k, v in said.items())
+    with pytest.raises(asyncpg.CheckViolationError):
+        await effects.admin.execute(dismiss.replace(f"{missing} = {said[missing]}", f"{missing} = null"))
+    with pytest.raises(asyncpg.CheckViolationError):
+        await effects.admin.execute(dismiss.replace("'skipped'", "'dead'"))
+    await effects.admin.execute(dismiss)
+    assert [state for _, state, _ in await effects.parked()] == ["skipped"]
+
+
 def _counted(outcome: str) -> float:
     labels = {"topic": "payment.returned", "outcome": outcome}
     return REGISTRY.get_sample_value("kb_consumer_records_total", labels) or 0
