@@ -35,9 +35,30 @@ BROKEN = Gauge(
 async def poll_attempts(runtime: Runtime) -> None:
     """Ask every gateway about what is due, until `stopping`."""
     in_use = gateways.in_use()
+    lines = [Line(runtime, in_use, adapter) for adapter in in_use.adapters.values()]
     async with asyncio.TaskGroup() as group:
-        for adapter in in_use.adapters.values():
-            group.create_task(Line(runtime, in_use, adapter).run(), name=f"poll {adapter.provider}")
+        group.create_task(wake_all(runtime, lines), name="wake")
+        for line in lines:
+            group.create_task(line.run(), name=f"poll {line.adapter.provider}")
+
+
+async def wake_all(runtime: Runtime, lines: "Sequence[Line]") -> None:
+    """Every line has a signal of its own: one that looks anew would clear it for one that has just looked."""
+    while not runtime.stopping.is_set():
+        await _either(runtime.wake, runtime.stopping)
+        runtime.wake.clear()
+        for line in lines:
+            line.wake.set()
+
+
+async def _either(*events: asyncio.Event, within_s: float | None = None) -> None:
+    """Wait for one of them, at most so long."""
+    waits = [asyncio.create_task(one.wait()) for one in events]
+    try:
+        await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 @dataclass(slots=True)
@@ -88,7 +109,7 @@ class Line:
 
     def __init__(self, runtime: Runtime, in_use: Gateways, adapter: Adapter) -> None:
         self.db: Database = runtime.db
-        self.wake, self.stopping = runtime.wake, runtime.stopping
+        self.wake, self.stopping = asyncio.Event(), runtime.stopping
         self.adapter, self.plan, self.settings = adapter, in_use.plan, in_use.settings
         self.bucket = Bucket(self.settings.gateway_calls_per_s)
         self.breaker = Breaker(adapter.provider)
@@ -141,12 +162,10 @@ class Line:
     async def _pause(self, seconds: float) -> None:
         if seconds == 0:
             return
-        waits = [asyncio.create_task(one.wait()) for one in (self.wake, self.stopping)]
-        if self.breaker.pause_s():
-            waits.pop(0).cancel()  # whoever wakes us cannot make a broken gateway answer
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        if self.breaker.pause_s():  # whoever wakes us cannot make a broken gateway answer
+            await _either(self.stopping, within_s=seconds)
+        else:
+            await _either(self.wake, self.stopping, within_s=seconds)
 
     async def _settle_as_they_come(self) -> None:
         while True:

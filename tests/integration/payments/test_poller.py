@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from services.chassis.app import Runtime
 from services.payments.actions.settling import seen
-from services.payments.poller import settle_answers
+from services.payments.poller import Line, settle_answers, wake_all
 from services.payments.providers import Answer, Asked
 from services.payments.verdicts import Paid, Unknown
 from tests.fakes.esewa.faults import (
@@ -61,6 +62,19 @@ async def test_a_return_brings_the_question_at_once(desk: Desk, polling: Polling
         await until(partial(_settled, desk, order_id), within_s=10)
     assert await desk.topics(order_id) == ["payment.opened", "payment.returned", "payment.verified"]
     assert await _checks(desk, order_id) == 1
+
+
+async def test_a_line_that_looks_anew_takes_no_other_ones_wake(desk: Desk) -> None:
+    runtime = Runtime(desk.db, desk.gateways.settings, asyncio.Event(), asyncio.Event())
+    [adapter] = desk.gateways.adapters.values()
+    quick, busy = (Line(runtime, desk.gateways, adapter) for _ in range(2))
+    waking = asyncio.create_task(wake_all(runtime, [quick, busy]))
+    runtime.wake.set()
+    await asyncio.wait_for(quick.wake.wait(), 10)
+    await quick._ask_what_is_due()  # noqa: SLF001 - the very moment between another line's look and its pause
+    await asyncio.wait_for(busy._pause(600), 10)  # noqa: SLF001
+    runtime.stopping.set()
+    await waking
 
 
 async def test_a_thousand_returns_ask_no_more_than_the_plan_allows(desk: Desk, polling: Polling) -> None:
