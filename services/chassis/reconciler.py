@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.chassis.db import Database, Tx
 
 Heal = Callable[[Tx, datetime], Awaitable[int]]
+Look = Callable[[Tx, datetime], Awaitable[bool]]
 CaughtUp = Callable[[Sequence[str]], Awaitable[bool]]
 
 LOG = structlog.get_logger("reconciler")
@@ -46,20 +47,23 @@ class Reconciler:
 
     With `once_read`, it runs only when the service's own group has read these topics to their ends, so that a
     long outage does not end what events still waiting to be read have saved; `heal` then gets a time from
-    before that check.
+    before that check. It costs the broker some connections: with `due` it is asked only if that says so.
     """
 
     name: str
     every_s: float
     heal: Heal
     once_read: tuple[str, ...] = ()
+    due: Look | None = None
 
 
-def every(*, seconds: float, once_read: Sequence[str] = ()) -> Callable[[Heal], Reconciler]:
+def every(
+    *, seconds: float, once_read: Sequence[str] = (), due: Look | None = None
+) -> Callable[[Heal], Reconciler]:
     """Run the function about every so many seconds, in one process at a time, in a transaction of its own."""
 
     def register(heal: Heal) -> Reconciler:
-        return Reconciler(heal.__name__, seconds, heal, tuple(once_read))
+        return Reconciler(heal.__name__, seconds, heal, tuple(once_read), due)
 
     return register
 
@@ -68,13 +72,14 @@ async def run_once(reconciler: Reconciler, db: Database, caught_up: CaughtUp) ->
     """One run: how many it moved, or None when another process leads or topics are not read to the end."""
     async with db.transaction() as tx:
         as_of = await tx.now()
-    if reconciler.once_read and not await caught_up(reconciler.once_read):
+        due = reconciler.due is None or await reconciler.due(tx, as_of)
+    if reconciler.once_read and due and not await caught_up(reconciler.once_read):
         LOG.info("not caught up", reconciler=reconciler.name, topics=reconciler.once_read)
         return None
     async with db.transaction() as tx:
         if not await tx.fetchval(TRY_LEAD, reconciler.name):
             return None
-        found = await reconciler.heal(tx, as_of)
+        found = await reconciler.heal(tx, as_of) if due else 0
         await tx.execute(HEARTBEAT, reconciler.name, found)
     return found
 

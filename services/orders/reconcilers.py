@@ -1,17 +1,18 @@
 """Door 3, the clock: checkouts past the limit of their stage, old cart lines, missed roll-ups."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from services.chassis.db import Tx
-from services.chassis.reconciler import Heal, Reconciler, every
+from services.chassis.reconciler import Reconciler, every
 from services.orders.actions import checkout, items
 from services.orders.domain import Checkout, RollUp
 from services.orders.store import carts, timers
 
+Found = TypeVar("Found", int, bool)
 MOST: Final = 500
 LEFT_AFTER_S: Final = 5.0
 """A younger checkout is not asked about: nearly all leave `reserving` within milliseconds."""
@@ -47,7 +48,12 @@ async def cancel_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> 
     return await _end(tx, await timers.lock_unreserved(tx, now, limits.reserve_s, MOST))
 
 
-@every(seconds=10, once_read=MONEY)
+async def unpaid(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> bool:
+    """Whether anybody's time to pay is over: only then it matters what we have read."""
+    return await timers.any_unpaid(tx, now, limits.payment_grace_s)
+
+
+@every(seconds=10, once_read=MONEY, due=unpaid)
 async def expire_unpaid(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
     """Nobody paid, and payments, whose last word we have heard, does not say so either."""
     return await _end(tx, await timers.lock_unpaid(tx, now, limits.payment_grace_s, MOST))
@@ -102,13 +108,20 @@ ALL: Final = (
 def timed(limits: Limits, *, look_every_s: float) -> tuple[Reconciler, ...]:
     """All of them with these limits; none looks less often than it would by itself."""
     return tuple(
-        replace(one, heal=_within(one, limits), every_s=min(one.every_s, look_every_s)) for one in ALL
+        replace(
+            one,
+            heal=_within(one.heal, limits),
+            due=None if one.due is None else _within(one.due, limits),
+            every_s=min(one.every_s, look_every_s),
+        )
+        for one in ALL
     )
 
 
-def _within(reconciler: Reconciler, limits: Limits) -> Heal:
-    async def heal(tx: Tx, now: datetime) -> int:
-        found: int = await reconciler.heal(tx, now, limits)  # type: ignore[call-arg] # ours all take them
-        return found
+def _within(
+    duty: Callable[..., Awaitable[Found]], limits: Limits
+) -> Callable[[Tx, datetime], Awaitable[Found]]:
+    async def look(tx: Tx, now: datetime) -> Found:
+        return await duty(tx, now, limits)
 
-    return heal
+    return look

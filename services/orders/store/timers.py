@@ -23,13 +23,17 @@ LOCK_DUE: Final = f"""
 
 LOCK_UNRESERVED = LOCK_DUE % "stage = 'reserving' and asked and paid_at is null"
 # Each checkout has its own time to pay; the grace alone lets the index narrow the search.
-LOCK_UNPAID = (
-    LOCK_DUE
-    % """
+UNPAID: Final = """
     stage in ('awaiting_payment', 'verifying')
     and since <= $1::timestamptz - make_interval(secs => $2 + pay_within_s)
 """
-)
+LOCK_UNPAID = LOCK_DUE % UNPAID
+FIND_UNPAID = f"""
+    select exists (
+        select from checkouts
+        where {UNPAID} and since <= $1::timestamptz - make_interval(secs => $2)
+    )
+"""  # noqa: S608 - composed of constants only
 LOCK_UNCONFIRMED = LOCK_DUE % "stage = 'awaiting_phone'"
 LOCK_REVIEWED = LOCK_DUE % "stage = 'on_hold' and hold <> 'none'"
 LOCK_UNPROCESSED = LOCK_DUE % "stage = 'processing'"
@@ -89,6 +93,12 @@ async def lock_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> d
 async def lock_unpaid(tx: Tx, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:
     """Checkouts whose own time to pay is over since `grace_s`, locked."""
     return locked(tx, await tx.fetch(LOCK_UNPAID, now, grace_s, most))
+
+
+async def any_unpaid(tx: Tx, now: datetime, grace_s: float) -> bool:
+    """Whether there is any of them."""
+    found: bool = await tx.fetchval(FIND_UNPAID, now, grace_s)
+    return found
 
 
 async def lock_unconfirmed(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:

@@ -113,6 +113,24 @@ async def test_an_unpaid_checkout_waits_until_all_payment_events_are_read(orders
     assert (await orders.read(waiting.order_id)).stage == "awaiting_payment"
 
 
+async def test_the_broker_is_asked_only_when_something_is_due(orders: Orders) -> None:
+    await orders.awaiting_payment(new_id())
+    asked: list[object] = []
+
+    async def caught_up(topics: object) -> bool:
+        asked.append(topics)
+        return True
+
+    [expire] = [one for one in timed(Limits(), look_every_s=10) if one.name == "expire_unpaid"]
+    await age(orders, 900 + 8_100 - 60)
+    assert await run_once(expire, orders.db, caught_up) == 0
+    assert asked == []
+    assert await orders.rows("select from reconciler_runs where last_success_at is not null")
+    await age(orders, 61)
+    assert await run_once(expire, orders.db, caught_up) == 1
+    assert len(asked) == 1
+
+
 async def test_a_long_review_gives_the_stock_back_and_stays_open(orders: Orders) -> None:
     waiting = await orders.awaiting_payment(new_id())
     await orders.hear(making.held(waiting.order_id, new_id()))
