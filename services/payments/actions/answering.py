@@ -6,12 +6,14 @@ from contracts.orders import ItemCancelled, ItemFulfilled, OrderCancelled, Order
 from services.chassis.db import Tx
 from services.chassis.decisions import Verdicts
 from services.payments import domain
-from services.payments.actions.story import move
+from services.payments.actions.story import move, move_locked
+from services.payments.store import intents
 
 
 async def accept_orders(tx: Tx, orders: Sequence[OrderFinalized]) -> Verdicts[domain.Intent]:
     """Paid money has its order, and the order its items."""
-    return await move(tx, orders, domain.accept_order)
+    known = await intents.lock_intents_without_money(tx, [order.key for order in orders])
+    return await move_locked(tx, known, orders, domain.accept_order)
 
 
 async def end_checkouts(tx: Tx, orders: Sequence[OrderCancelled]) -> Verdicts[domain.Intent]:

@@ -1,6 +1,5 @@
 """Reading intents: whole, and locked in key order."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 from uuid import UUID
@@ -8,10 +7,11 @@ from uuid import UUID
 from asyncpg import Record
 
 from services.chassis.db import Tx
+from services.chassis.decisions import restored
 from services.payments.domain import Attempt, Case, Charge, Intent, Item, Refund
 from services.payments.domain.intent import AttemptStatus, ChargeKind, IntentStatus, RefundStatus
 
-BySubject: TypeAlias = defaultdict[UUID, list[Record]]
+BySubject: TypeAlias = dict[UUID, list[Record]]
 
 LOCK_INTENTS = """
     select subject_id, subject_kind, status, customer_id, amount_paisa, pay_by, close_at, verified_at, answer,
@@ -22,18 +22,18 @@ LOCK_INTENTS = """
     for no key update
 """
 
-READ_INTENT = """
+READ_INTENTS = """
     select subject_id, subject_kind, status, customer_id, amount_paisa, pay_by, close_at, verified_at, answer,
-           traceparent, has_details, seq
+           traceparent, has_details, seq, now() as now
     from intents
-    where subject_id = $1
+    where subject_id = any($1::uuid[])
 """
 
 # A statement of its own: what one that waits for a lock reads beside it may be older than the locked row.
 READ_ATTEMPTS = """
-    select a.id, a.subject_id, a.provider, a.reference, a.merchant_code, a.amount_paisa, a.opened_at,
-           a.expires_at, a.closes_at, a.next_check_at, a.status, a.answered_at, a.nudged_at, a.unknowns,
-           c.id as charge_id, c.provider_txn_id, c.amount_paisa as charged_paisa, l.kind
+    select a.subject_id, c.id as charge_id, c.provider_txn_id, c.amount_paisa as charged_paisa, l.kind,
+           a.id, a.provider, a.reference, a.merchant_code, a.amount_paisa, a.opened_at, a.expires_at,
+           a.closes_at, a.next_check_at, a.status, a.answered_at, a.nudged_at, a.unknowns
     from attempts a
     left join charges c on c.attempt_id = a.id
     left join allocations l on l.charge_id = c.id
@@ -65,21 +65,40 @@ READ_ITEMS = """
 
 async def lock_intents(tx: Tx, subject_ids: Collection[UUID]) -> dict[UUID, Intent]:
     """The intents of these subjects, whole, locked in key order until the transaction ends."""
-    rows = await tx.fetch(LOCK_INTENTS, list(set(subject_ids)))
-    if rows:
-        tx.starts_at(rows[0]["now"])  # the transaction's time, without a round trip of its own
-    return await _whole(tx, rows)
+    return await _whole(tx, await _lock(tx, subject_ids))
+
+
+async def lock_intents_without_money(tx: Tx, subject_ids: Collection[UUID]) -> dict[UUID, Intent]:
+    """The same without attempts and charges, for decisions that look at neither: half of the reading."""
+    rows = await _lock(tx, subject_ids)
+    return await _with_details(tx, rows, {})
+
+
+async def read_intents(tx: Tx, subject_ids: Collection[UUID]) -> dict[UUID, Intent]:
+    """Intents, whole, as they stand; for showing, not for deciding."""
+    return await _whole(tx, await tx.fetch(READ_INTENTS, list(set(subject_ids))))
 
 
 async def read_intent(tx: Tx, subject_id: UUID) -> Intent | None:
-    """One intent, whole, as it stands; for showing, not for deciding."""
-    return (await _whole(tx, await tx.fetch(READ_INTENT, subject_id))).get(subject_id)
+    """One intent, whole, as it stands."""
+    return (await read_intents(tx, [subject_id])).get(subject_id)
+
+
+async def _lock(tx: Tx, subject_ids: Collection[UUID]) -> list[Record]:
+    rows = await tx.fetch(LOCK_INTENTS, list(set(subject_ids)))
+    if rows:
+        tx.starts_at(rows[0]["now"])  # the transaction's time, without a round trip of its own
+    return rows
 
 
 async def _whole(tx: Tx, rows: Sequence[Record]) -> dict[UUID, Intent]:
     if not rows:
         return {}
     tried = _by_subject(await tx.fetch(READ_ATTEMPTS, [row["subject_id"] for row in rows]))
+    return await _with_details(tx, rows, tried)
+
+
+async def _with_details(tx: Tx, rows: Sequence[Record], tried: BySubject) -> dict[UUID, Intent]:
     detailed = [row["subject_id"] for row in rows if row["has_details"]]
     if not detailed:
         return {row["subject_id"]: _intent(row, tried) for row in rows}
@@ -90,15 +109,17 @@ async def _whole(tx: Tx, rows: Sequence[Record]) -> dict[UUID, Intent]:
 
 
 def _by_subject(rows: Iterable[Record]) -> BySubject:
-    grouped: BySubject = defaultdict(list)
+    grouped: BySubject = {}
     for row in rows:
-        grouped[row["subject_id"]].append(row)
+        grouped.setdefault(row["subject_id"], []).append(row)
     return grouped
 
 
-NOTHING: BySubject = defaultdict(list)
+NOTHING: BySubject = {}
 
 
+# Rows are taken apart in the order of their statement's columns, and every status is named as it is
+# written: asking a record for each column, and an enum for each value, took as long as all else here.
 def _intent(
     row: Record,
     tried: BySubject,
@@ -106,50 +127,54 @@ def _intent(
     cases: BySubject = NOTHING,
     items: BySubject = NOTHING,
 ) -> Intent:
-    of = row["subject_id"]
-    charges = [_charge(one) for one in tried.get(of, ()) if one["charge_id"] is not None]
-    return Intent(
-        of,
-        IntentStatus(row["status"]),
-        subject_kind=row["subject_kind"],
-        customer_id=row["customer_id"],
-        amount_paisa=row["amount_paisa"],
-        pay_by=row["pay_by"],
-        close_at=row["close_at"],
-        verified_at=row["verified_at"],
-        answer=row["answer"],
-        traceparent=row["traceparent"],
-        seq=row["seq"],
-        attempts=tuple(_attempt(one) for one in tried.get(of, ())),
+    of, kind, status, customer_id, amount, pay_by, close_at, verified_at, answer, trace, _, seq, _ = row
+    attempts = tried.get(of, ())
+    charges = [_charge(one) for one in attempts if one["charge_id"] is not None]
+    return restored(
+        Intent,
+        subject_id=of,
+        status=IntentStatus[status],
+        subject_kind=kind,
+        customer_id=customer_id,
+        amount_paisa=amount,
+        pay_by=pay_by,
+        close_at=close_at,
+        verified_at=verified_at,
+        answer=answer,
+        traceparent=trace,
+        seq=seq,
+        attempts=tuple([_attempt(one) for one in attempts]),
         charges=tuple(sorted(charges, key=lambda charge: charge.id)),  # as they were proven
-        refunds=tuple(_refund(one) for one in refunds.get(of, ())),
-        cases=tuple(_case(one) for one in cases.get(of, ())),
-        items=tuple(_item(one) for one in items.get(of, ())),
+        refunds=tuple([_refund(one) for one in refunds.get(of, ())]),
+        cases=tuple([_case(one) for one in cases.get(of, ())]),
+        items=tuple([_item(one) for one in items.get(of, ())]),
     )
 
 
 def _attempt(row: Record) -> Attempt:
-    return Attempt(
-        row["id"],
-        row["provider"],
-        row["reference"],
-        row["merchant_code"],
-        row["amount_paisa"],
-        opened_at=row["opened_at"],
-        expires_at=row["expires_at"],
-        closes_at=row["closes_at"],
-        next_check_at=row["next_check_at"],
-        status=AttemptStatus(row["status"]),
-        answered_at=row["answered_at"],
-        nudged_at=row["nudged_at"],
-        unknowns=row["unknowns"],
+    _, _, _, _, _, attempt_id, provider, reference, merchant_code, amount, *times = row
+    opened_at, expires_at, closes_at, next_check_at, status, answered_at, nudged_at, unknowns = times
+    return restored(
+        Attempt,
+        id=attempt_id,
+        provider=provider,
+        reference=reference,
+        merchant_code=merchant_code,
+        amount_paisa=amount,
+        opened_at=opened_at,
+        expires_at=expires_at,
+        closes_at=closes_at,
+        next_check_at=next_check_at,
+        status=AttemptStatus[status],
+        answered_at=answered_at,
+        nudged_at=nudged_at,
+        unknowns=unknowns,
     )
 
 
 def _charge(row: Record) -> Charge:
-    kind = ChargeKind(row["kind"])
-    txn_id, amount = row["provider_txn_id"], row["charged_paisa"]
-    return Charge(row["charge_id"], row["id"], row["provider"], txn_id, amount, kind)
+    _, charge_id, txn_id, amount, kind, attempt_id, provider, *_ = row
+    return Charge(charge_id, attempt_id, provider, txn_id, amount, ChargeKind[kind])
 
 
 def _refund(row: Record) -> Refund:
