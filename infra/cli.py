@@ -8,6 +8,7 @@ import typer
 
 from infra.audit import audit_command
 from infra.issuer import Issuer
+from infra.outbox import outbox
 from infra.parts import AUDIENCE, ISSUER, ROOT
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -20,6 +21,7 @@ def main() -> None:
 
 
 app.command("audit")(audit_command)
+app.add_typer(outbox, name="outbox")
 
 
 @app.command()

@@ -400,7 +400,7 @@ async def _refuse_foreign_cursors(connection: asyncpg.Connection) -> None:
     if parts:
         raise ForeignCursorError(
             f"the cursors of partitions {parts} are ahead of this cluster's transactions: the database was"
-            " restored from a dump; run `outbox reset` once, with no relay running"
+            " restored from a dump; run `kb outbox reset` once for this service"
         )
 
 

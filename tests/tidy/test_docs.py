@@ -79,7 +79,8 @@ def _is_a_module(name: str) -> bool:
 
 def _commands() -> set[str]:
     named = [(one.name, one.callback) for one in app.registered_commands]
-    return {name or callback.__name__ for name, callback in named if callback is not None}
+    groups = {one.name for one in app.registered_groups if one.name}
+    return groups | {name or callback.__name__ for name, callback in named if callback is not None}
 
 
 def unknown_functions(text: str) -> list[str]:
