@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
 from traceback import extract_tb
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import request_span
 from services.chassis.auth import TokenVerifier
+from services.chassis.coalesce import Coalescer, Member
 from services.chassis.db import Database
 from services.chassis.errors import Problem
 from services.chassis.limits import Limits
@@ -35,6 +37,10 @@ STRONG_TAG: Final = re.compile(r'"(\d{1,18})"')
 
 QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 MOST_FRAMES: Final = 12
+
+I = TypeVar("I")  # noqa: E741 - an item
+O = TypeVar("O")  # noqa: E741 - its outcome
+RunOn: TypeAlias = Callable[[Database, Sequence[Member[I]]], Awaitable[Sequence[O | Exception]]]
 
 LOG = structlog.get_logger("http")
 DURATION: Final = Histogram(
@@ -66,6 +72,7 @@ def make_app(
     )
     settings: ServiceSettings = state["settings"]
     app.state.verifier = TokenVerifier(settings.jwks_file, issuer=settings.issuer, audience=settings.audience)
+    app.state.coalescers = {}
     for name, value in state.items():
         setattr(app.state, name, value)
     for kind in (Problem, HTTPException, RequestValidationError):
@@ -209,6 +216,14 @@ IdempotencyKey = Annotated[str, Depends(_idempotency_key)]
 """The caller's key of this request; 400 without one."""
 IfMatch = Annotated[int, Depends(_if_match)]
 """The version the caller has read; 428 without one, 400 when it is not one strong tag."""
+
+
+def coalescer_of(request: Request, run_many: RunOn[I, O]) -> Coalescer[I, O]:
+    """The one of this process for that function: requests in flight share its transactions."""
+    known: dict[RunOn[I, O], Coalescer[I, O]] = request.app.state.coalescers
+    if run_many not in known:
+        known[run_many] = Coalescer(partial(run_many, request.app.state.db))
+    return known[run_many]
 
 
 def settings_of(request: Request) -> Any:  # noqa: ANN401 - each service has its own class

@@ -1,9 +1,9 @@
 """Checkouts over HTTP: placed many at once, looked at, cancelled."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -13,11 +13,20 @@ from contracts.http import Id
 from contracts.http import orders as bodies
 from services.chassis import idempotency
 from services.chassis.auth import Principal, require
-from services.chassis.coalesce import Coalescer, Member
+from services.chassis.coalesce import Member
 from services.chassis.db import Database, Tx
 from services.chassis.decisions import Refused
 from services.chassis.errors import FieldError, Problem
-from services.chassis.http import STRONG_TAG, Db, IdempotencyKey, etag, is_fresh, not_modified, settings_of
+from services.chassis.http import (
+    STRONG_TAG,
+    Db,
+    IdempotencyKey,
+    coalescer_of,
+    etag,
+    is_fresh,
+    not_modified,
+    settings_of,
+)
 from services.chassis.idempotency import Answer, Fresh, Replay
 from services.chassis.ids import new_id
 from services.chassis.telemetry import current_traceparent
@@ -26,6 +35,7 @@ from services.orders.addresses import Addresses
 from services.orders.api.views import checkout_view, problem_of, unless_refused
 from services.orders.domain import Actor, CancelCheckout, PlaceCheckout
 from services.orders.store import reading
+from services.orders.store.reading import CheckoutSeen
 
 router = APIRouter()
 Customer = Annotated[Principal, Depends(require("customer"))]
@@ -41,38 +51,28 @@ class Placing:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What became of it: the checkout's id, or the refusal it was answered with."""
+    """What became of it: the refusal it was answered with, or the checkout as it is now."""
 
     answer: Answer
-
-
-async def _coalescer(request: Request) -> Coalescer[Placing, Placed]:
-    """One for all requests of this process: those in flight share a transaction."""
-    state = request.app.state
-    if not hasattr(state, "placing"):
-        state.placing = Coalescer(partial(place_many, state.db))
-    coalescer: Coalescer[Placing, Placed] = state.placing
-    return coalescer
+    seen: CheckoutSeen | None = None
 
 
 @router.post("/v1/checkouts", status_code=201, response_model=bodies.Checkout)
 async def place(
-    request: Request,
-    db: Db,
-    caller: Customer,
-    key: IdempotencyKey,
-    coalescer: Annotated[Coalescer[Placing, Placed], Depends(_coalescer)],
-    body: bodies.NewCheckout,
+    request: Request, caller: Customer, key: IdempotencyKey, body: bodies.NewCheckout
 ) -> Response:
     """What is in the cart becomes a checkout; a request sent again gets its present state."""
     if body.payment_method != "esewa":
         errors = [FieldError("/payment_method", "PAYMENT_METHOD_UNAVAILABLE", "Only esewa for now.")]
         raise Problem(422, "PAYMENT_METHOD_UNAVAILABLE", errors=errors)
     placing = Placing(await idempotency.request_of(request, caller, key), _command(request, caller, body))
-    placed = await coalescer.submit(placing)
-    if "id" not in placed.answer.body:
+    placed = await coalescer_of(request, place_many).submit(placing)
+    if placed.seen is None:
         return idempotency.respond(placed.answer)
-    return await _placed(db, caller, placed.answer)
+    headers = {"Location": f"/v1/checkouts/{placed.seen.checkout.order_id}"}
+    if placed.answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return _answer(placed.seen, HTTPStatus.CREATED, headers)
 
 
 def _command(request: Request, caller: Principal, body: bodies.NewCheckout) -> PlaceCheckout:
@@ -88,22 +88,44 @@ def _command(request: Request, caller: Principal, body: bodies.NewCheckout) -> P
 
 
 async def place_many(db: Database, members: Sequence[Member[Placing]]) -> Sequence[Placed | Exception]:
-    """All these requests in one transaction: claimed, placed and remembered together."""
+    """All these requests in one transaction: claimed, placed, remembered and read together."""
     async with db.transaction() as tx:
         claims = await idempotency.claim(tx, [one.item.request for one in members])
         fresh = [one for one, claimed in zip(members, claims, strict=True) if isinstance(claimed, Fresh)]
         answers = await _place(tx, fresh)
         await idempotency.remember(tx, [(one.item.request, answers[id(one)]) for one in fresh])
-    outcomes: list[Placed | Exception] = []
-    for one, claimed in zip(members, claims, strict=True):
-        match claimed:
-            case Fresh():
-                outcomes.append(Placed(answers[id(one)]))
-            case Replay():
-                outcomes.append(Placed(claimed.answer))
-            case _:
-                outcomes.append(idempotency.refusal_of(claimed))
-    return outcomes
+        outcomes = [_outcome(one, claimed, answers) for one, claimed in zip(members, claims, strict=True)]
+        return await _with_checkouts(tx, members, outcomes)
+
+
+def _outcome(
+    one: Member[Placing], claimed: idempotency.Claim, answers: Mapping[int, Answer]
+) -> Placed | Problem:
+    match claimed:
+        case Fresh():
+            return Placed(answers[id(one)])
+        case Replay():
+            return Placed(claimed.answer)
+        case _:
+            return idempotency.refusal_of(claimed)
+
+
+async def _with_checkouts(
+    tx: Tx, members: Sequence[Member[Placing]], outcomes: Sequence[Placed | Problem]
+) -> list[Placed | Exception]:
+    """Stored is only an id: who placed a checkout, now or earlier, sees it as it is now."""
+    asked = [_asked(one, placed) for one, placed in zip(members, outcomes, strict=True)]
+    seen = await reading.read_checkouts(tx, [one for one in asked if one is not None])
+    return [
+        replace(placed, seen=seen[pair]) if isinstance(placed, Placed) and pair is not None else placed
+        for placed, pair in zip(outcomes, asked, strict=True)
+    ]
+
+
+def _asked(member: Member[Placing], placed: Placed | Problem) -> tuple[UUID, UUID] | None:
+    if isinstance(placed, Problem) or "id" not in placed.answer.body:
+        return None
+    return UUID(placed.answer.body["id"]), member.item.command.customer_id
 
 
 async def _place(tx: Tx, fresh: Sequence[Member[Placing]]) -> dict[int, Answer]:
@@ -133,23 +155,13 @@ def _traced(member: Member[Placing]) -> PlaceCheckout:
     )
 
 
-async def _placed(db: Database, caller: Principal, answer: Answer) -> Response:
-    """The checkout as it is now: stored is only its id."""
-    order_id = UUID(answer.body["id"])
-    view = await _view(db, order_id, caller)
-    headers = {"Location": f"/v1/checkouts/{order_id}", "ETag": etag(view.version)}
-    body: dict[str, Any] = view.model_dump(mode="json")
-    return idempotency.respond(Answer(201, body, headers, replayed=answer.replayed))
-
-
 @router.get("/v1/checkouts/{id}", response_model=bodies.Checkout)
-async def get_checkout(request: Request, response: Response, db: Db, caller: Customer, id: Id) -> Any:  # noqa: A002, ANN401 - a view or 304
+async def get_checkout(request: Request, caller: Customer, id: Id) -> Response:  # noqa: A002 - the name in the path
     """Where the checkout stands."""
-    view = await _view(db, id, caller)
-    if is_fresh(request, view.version):
-        return not_modified(view.version)
-    response.headers["ETag"] = etag(view.version)
-    return view
+    seen = await _seen(request, id, caller)
+    if is_fresh(request, seen.checkout.version):
+        return not_modified(seen.checkout.version)
+    return _answer(seen, HTTPStatus.OK, {})
 
 
 async def _seen_version(if_match: Annotated[str | None, Header()] = None) -> int | None:
@@ -160,29 +172,37 @@ async def _seen_version(if_match: Annotated[str | None, Header()] = None) -> int
     return int(tag[1]) if tag else None
 
 
-@router.post("/v1/checkouts/{id}/cancel")
+@router.post("/v1/checkouts/{id}/cancel", response_model=bodies.Checkout)
 async def cancel(
     request: Request,
-    response: Response,
     db: Db,
     caller: Customer,
     id: Id,  # noqa: A002 - the name in the path
     version: Annotated[int | None, Depends(_seen_version)],
-) -> bodies.Checkout:
+) -> Response:
     """Give up; its lines go back to the cart. Once cancelled, asking again changes nothing."""
     command = CancelCheckout(
         id, Actor("customer", caller.subject), version, Envelope(traceparent=current_traceparent())
     )
     async with db.transaction(lock_timeout_ms=settings_of(request).lock_wait_ms) as tx:
         unless_refused((await actions.cancel(tx, [command])).outcomes[0])
-    view = await _view(db, id, caller)
-    response.headers["ETag"] = etag(view.version)
-    return view
+    return _answer(await _seen(request, id, caller), HTTPStatus.OK, {})
 
 
-async def _view(db: Database, order_id: UUID, caller: Principal) -> bodies.Checkout:
+async def _seen(request: Request, order_id: UUID, caller: Principal) -> CheckoutSeen:
+    return await coalescer_of(request, see_many).submit((order_id, caller.subject))
+
+
+async def see_many(
+    db: Database, members: Sequence[Member[tuple[UUID, UUID]]]
+) -> Sequence[CheckoutSeen | Exception]:
+    """All these `(checkout, customer)` read at once; 404 for whoever asks for what is not theirs."""
     async with db.transaction() as tx:
-        seen = await reading.read_checkout(tx, order_id, caller.subject)
-    if seen is None:
-        raise Problem(404, "NOT_FOUND")
-    return checkout_view(seen.checkout, seen.placed_at, seen.updated_at)
+        seen = await reading.read_checkouts(tx, [one.item for one in members])
+    return [seen.get(one.item) or Problem(404, "NOT_FOUND") for one in members]
+
+
+def _answer(seen: CheckoutSeen, status: HTTPStatus, headers: Mapping[str, str]) -> Response:
+    view = checkout_view(seen.checkout, seen.placed_at, seen.updated_at)
+    tagged = {**headers, "ETag": etag(view.version)}
+    return Response(view.model_dump_json(), status, tagged, "application/json")

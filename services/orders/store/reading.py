@@ -16,11 +16,12 @@ from services.orders.store.orders import ITEM_COLUMNS, ORDER_COLUMNS, item_of, o
 NEWEST: Final = UUID(int=2**128 - 1)
 """Before the newest id there is: the first page."""
 
-READ_CHECKOUT = f"""
+READ_CHECKOUTS = f"""
     select {COLUMNS}, placed_at, updated_at,
            (select orders.order_number from orders where orders.order_id = checkouts.order_id) as order_number
-    from checkouts
-    where order_id = $1 and customer_id = $2 and deleted_at is null
+    from unnest($1::uuid[], $2::uuid[]) as wanted(id, customer)
+    join checkouts on checkouts.order_id = wanted.id and checkouts.customer_id = wanted.customer
+    where deleted_at is null
 """  # noqa: S608 - composed of constants only
 
 READ_ORDER = f"""
@@ -105,10 +106,15 @@ class ItemSeen:
     blocked: bool
 
 
-async def read_checkout(tx: Tx, order_id: UUID, customer: UUID) -> CheckoutSeen | None:
-    """This customer's checkout; None when there is none."""
-    row = await tx.fetchrow(READ_CHECKOUT, order_id, customer)
-    return CheckoutSeen(checkout_of(row), row["placed_at"], row["updated_at"]) if row else None
+async def read_checkouts(tx: Tx, asked: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], CheckoutSeen]:
+    """Each `(checkout, customer)` that is one; those that are not that customer's are left out."""
+    rows = await tx.fetch(READ_CHECKOUTS, *zip(*asked, strict=True)) if asked else ()
+    return {
+        (row["order_id"], row["customer_id"]): CheckoutSeen(
+            checkout_of(row), row["placed_at"], row["updated_at"]
+        )
+        for row in rows
+    }
 
 
 async def read_order(tx: Tx, order_id: UUID, customer: UUID) -> Order | None:

@@ -1,6 +1,7 @@
 """The payer's side: what is to be paid, how, and another try."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -10,10 +11,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from contracts.http import Id
 from contracts.http.payments import Attempt, CurrentAttempt, Intent, IntentState, NewAttempt, Redirect
 from services.chassis.auth import Caller, Principal, require
+from services.chassis.coalesce import Member
 from services.chassis.db import Database, Tx
 from services.chassis.decisions import Changed, Refused
 from services.chassis.errors import Problem
-from services.chassis.http import Db, IdempotencyKey
+from services.chassis.http import Db, IdempotencyKey, coalescer_of
 from services.chassis.idempotency import Answer, once, request_of, respond
 from services.payments import actions, domain, gateways
 from services.payments.actions.settling import Seen, seen
@@ -35,15 +37,24 @@ CLOSED = frozenset(
 )
 
 
-@router.get("/internal/intents/{subject_id}")
-async def get_intent(db: Db, caller: Caller, subject_id: Id) -> Intent:
+@router.get("/internal/intents/{subject_id}", response_model=Intent)
+async def get_intent(request: Request, caller: Caller, subject_id: Id) -> Response:
     """What is to be paid and how; 404 while we have not heard of it, or when it is not the caller's."""
-    async with db.transaction() as tx:
-        intent = await intents.read_intent(tx, subject_id)
-        now = await tx.now()
-    if intent is None or intent.amount_paisa is None or not _may_see(caller, intent):
+    intent, now = await coalescer_of(request, read_many).submit(subject_id)
+    if intent.amount_paisa is None or not _may_see(caller, intent):
         raise Problem(404, "NOT_FOUND")
-    return _shown(intent, now, gateways.in_use())
+    shown = _shown(intent, now, gateways.in_use())
+    return Response(shown.model_dump_json(), media_type="application/json")
+
+
+async def read_many(
+    db: Database, members: Sequence[Member[UUID]]
+) -> Sequence[tuple[domain.Intent, datetime] | Exception]:
+    """All these intents at once, each with the time of the look; 404 for those we have not heard of."""
+    async with db.transaction() as tx:
+        found = await intents.read_intents(tx, [one.item for one in members])
+        now = await tx.now()
+    return [(found[one.item], now) if one.item in found else Problem(404, "NOT_FOUND") for one in members]
 
 
 def _may_see(caller: Principal, intent: domain.Intent) -> bool:

@@ -118,6 +118,19 @@ async def test_a_hundred_buyers_at_once_share_a_few_transactions(orders: Orders,
     assert batches[0]["n"] < 20
 
 
+async def test_who_looks_at_the_same_moment_sees_his_own_checkout_and_no_other(front: Front) -> None:
+    buyers = [front.customer() for _ in range(8)]
+    placed = [await buyer.checks_out() for buyer in buyers]
+    paths = [f"/v1/checkouts/{one['id']}" for one in placed]
+    mine = [buyer.ask("GET", path) for buyer, path in zip(buyers, paths, strict=True)]
+    others = [buyer.ask("GET", path) for buyer, path in zip(buyers[1:], paths, strict=False)]
+    twice = [buyers[0].ask("GET", paths[0]) for _ in range(3)]
+    answers = await asyncio.gather(*mine, *others, *twice)
+    assert [one.json().get("id") for one in answers[:8]] == [one["id"] for one in placed]
+    assert {one.status_code for one in answers[8:15]} == {404}
+    assert {one.json()["id"] for one in answers[15:]} == {placed[0]["id"]}
+
+
 async def test_a_stranger_does_not_learn_that_a_checkout_exists(front: Front) -> None:
     placed = await front.customer().checks_out()
     stranger = front.customer()
