@@ -39,6 +39,10 @@ replay: $(READY) ## replays an order history: make replay DATA=<folder of Olist 
 	@test -n "$(DATA)" || { echo "DATA=<folder> is missing: the folder with the history's files"; exit 2; }
 	$(BIN)/python -m infra.replay "$(DATA)"
 
+.PHONY: bench
+bench: $(READY) ## every measurement beside the old design, each judged by its gate; about half an hour
+	$(BIN)/python -m bench all
+
 .PHONY: dev
 dev: $(READY) ## the whole system as local processes, until Ctrl-C
 	$(BIN)/python -m infra

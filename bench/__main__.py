@@ -8,7 +8,7 @@ import structlog
 import typer
 import uvloop
 
-from bench import by_http, counts, gates, limits, memory, pipeline, profiling, relay, rollup
+from bench import by_http, counts, everything, gates, limits, memory, pipeline, profiling, relay, rollup
 from bench.ground import Ground, ground
 from bench.results import Report
 
@@ -22,15 +22,19 @@ Rates = Annotated[
 
 def _run(measure: Callable[[Ground], Awaitable[Report]], *, kafka: bool = True) -> None:
     """The command on fresh servers; its exit code says whether every gate was met."""
-    # What tortures and producers have to say about the blows they take would bury the table.
-    logging.disable(logging.ERROR)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    _hush()
 
     async def on_ground() -> int:
         async with ground(kafka=kafka) as made:
             return (await measure(made)).finish(made)
 
     raise typer.Exit(uvloop.run(on_ground()))
+
+
+def _hush() -> None:
+    """What tortures and producers have to say about the blows they take would bury the table."""
+    logging.disable(logging.ERROR)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -102,7 +106,14 @@ def gates_(
 @app.command("memory")
 def memory_() -> None:
     """What every process holds when nothing happens."""
-    _run(memory.measure)
+    _hush()
+    raise typer.Exit(uvloop.run(memory.measure()).finish())
+
+
+@app.command("all")
+def all_() -> None:
+    """Every measurement, one after the other; about half an hour."""
+    raise typer.Exit(min(1, everything.measure(typer.echo)))
 
 
 @app.command("profile")

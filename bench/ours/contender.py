@@ -131,10 +131,6 @@ class Services:
     def pids(self) -> list[int]:
         return [process.pid for process in self._children.values()]
 
-    def processes(self) -> dict[str, int]:
-        """Their process ids by the name of the first service in each."""
-        return {name: process.pid for name, process in self._children.items()}
-
     async def finish(self) -> dict[str, Any]:
         try:
             if self._ready:

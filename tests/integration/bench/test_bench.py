@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import customers
+from bench import customers, everything
 from bench.by_http import ByHttp
 from bench.customers import Customers
 from bench.ground import Ground
@@ -137,3 +137,12 @@ async def _until_somebody_is_refused(asking: Customers) -> None:
     async with asyncio.timeout(10):
         while asking.all_well():  # noqa: ASYNC110 - the driver looks every now and then, too
             await asyncio.sleep(0.01)
+
+
+def test_all_measurements_run_also_after_one_that_failed() -> None:
+    said: list[str] = []
+    odd = everything.Measurement(("no-such-command",), 0)
+    helped = everything.Measurement(("limits", "--help"), 0)
+    assert everything.measure(said.append, [odd, helped]) == 1
+    assert "ENDED with 2" in said[-2]
+    assert said[-1].startswith("limits --help    met, ")
