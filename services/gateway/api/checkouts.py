@@ -182,7 +182,8 @@ def with_payment(checkout: Checkout, intent: Intent | None) -> CheckoutView:
         redirect=attempt.redirect if attempt and attempt.state == "open" else None,
         retry=retry_path(checkout.id) if attempt and attempt.state in {"failed", "closed"} else None,
     )
-    return CheckoutView(payment=payment, **checkout.model_dump())
+    # What was checked when it was read is not checked again.
+    return CheckoutView.model_construct(payment=payment, **dict(checkout))
 
 
 def retry_path(order_id: UUID) -> str:
