@@ -57,12 +57,17 @@ NAME_SHARDS = """
     where checkouts.order_id = wanted.order_id
 """
 
-# What a shard's snapshot sees is published; the two minutes count from when that is known.
+# What a shard's snapshot sees is published; the two minutes count from when that is known. A transaction that
+# this server has yet to begin was another server's: the database came by dump, and since its cursor is ours
+# again, what was unpublished has been told anew.
 MARK_ASKED = """
     with gone as (
         select order_id
         from checkouts join outbox_shard using (part)
-        where stage = 'reserving' and not asked and pg_visible_in_snapshot(placed_xid, snap)
+        where stage = 'reserving' and not asked
+          and (pg_visible_in_snapshot(placed_xid, snap)
+               or placed_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                  and pg_snapshot_xmax(snap) <= pg_snapshot_xmax(pg_current_snapshot()))
         order by since
         limit $1
         for no key update of checkouts skip locked

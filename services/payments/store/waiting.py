@@ -49,12 +49,16 @@ NAME_SHARDS = """
     where i.subject_id = n.subject_id
 """
 
-# The relay's cursor of its partition has passed the transaction that told it.
+# The relay's cursor of its partition has passed the transaction that told it. One that this server has yet to
+# begin was another server's: the database came by dump, and since the cursor is ours again, what was not
+# published has been told anew.
 NOTE_LEFT = """
     with gone as (
         select subject_id from intents i join outbox_shard s using (part)
         where status = 'SUCCEEDED' and answer is null and left_at is null
-          and pg_visible_in_snapshot(i.verified_xid, s.snap)
+          and (pg_visible_in_snapshot(i.verified_xid, s.snap)
+               or i.verified_xid >= pg_snapshot_xmax(pg_current_snapshot())
+                  and pg_snapshot_xmax(s.snap) <= pg_snapshot_xmax(pg_current_snapshot()))
         order by verified_at
         limit $1
         for no key update of i skip locked

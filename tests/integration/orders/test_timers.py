@@ -63,6 +63,22 @@ async def test_a_shard_that_stands_still_delays_no_other(
     assert (await orders.read(stuck.order_id)).stage == "reserving"
 
 
+async def test_a_checkout_from_a_dump_counts_from_when_the_cursors_are_of_this_server_again(
+    orders: Orders,
+) -> None:
+    await orders.placed(new_id())
+    await orders.as_admin("update checkouts set placed_xid = '900000000000'")
+    await orders.as_admin("update outbox_shard set snap = '800000000000:800000000000:'")
+    await age(orders, 300)
+    await run(orders, reconcilers.cancel_unreserved)
+    await age(orders, 300)
+    assert await run(orders, reconcilers.cancel_unreserved) == 0, "it was not published over there"
+    await orders.as_admin(PUBLISHED)
+    await run(orders, reconcilers.cancel_unreserved)
+    await age(orders, 121)
+    assert await run(orders, reconcilers.cancel_unreserved) == 1
+
+
 async def test_a_paid_checkout_is_not_cancelled_for_want_of_stock_news(orders: Orders) -> None:
     placed = await orders.placed(new_id())
     await orders.hear(making.verified(placed.order_id))

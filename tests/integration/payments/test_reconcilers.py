@@ -112,6 +112,19 @@ async def test_money_told_on_one_shard_does_not_wait_for_another_that_stands_sti
     assert [row["reason"] for row in await desk.rows("review_cases", told)] == ["unanswered"]
 
 
+async def test_unanswered_money_from_a_dump_becomes_a_case_too(desk: Desk) -> None:
+    desk.use(unanswered_s=0.0)
+    order_id = await desk.opened()
+    await desk.answer(order_id, desk.paid())
+    await desk.admin.execute("update intents set verified_xid = '900000000000'")
+    await desk.admin.execute("update outbox_shard set snap = '800000000000:800000000000:'")
+    await _heal(desk, reconcilers.alarm_unanswered)
+    assert await _heal(desk, reconcilers.open_unanswered_cases) == 0, "it was not published over there"
+    await desk.admin.execute(SEEN_BY_THE_BROKER)
+    await _heal(desk, reconcilers.alarm_unanswered)
+    assert await _heal(desk, reconcilers.open_unanswered_cases) == 1
+
+
 async def test_answered_money_alarms_nobody(desk: Desk) -> None:
     first, second = await desk.opened(), await desk.opened()
     for order_id in (first, second):
