@@ -1,6 +1,6 @@
 """The values of payments: an intent with its attempts, charges, refunds, cases, items; how each may move."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -205,6 +205,8 @@ def telling(intent: Intent, *events: PaymentEvent) -> Step:
 
 def both(first: Step, second: Step) -> Step:
     """The second change, made on the state of the first, told after it."""
+    if not first.tell:
+        return second
     return Changed(second.state, first.tell + second.tell)
 
 
@@ -222,6 +224,11 @@ def moved_attempt(attempt: Attempt, to: AttemptStatus) -> Attempt:
 
 def with_attempt(intent: Intent, attempt: Attempt) -> Intent:
     return altered(intent, attempts=_put(intent.attempts, attempt))
+
+
+def with_charge(intent: Intent, attempt: Attempt, charge: Charge) -> Intent:
+    """The attempt, and the money it has brought."""
+    return altered(intent, attempts=_put(intent.attempts, attempt), charges=(*intent.charges, charge))
 
 
 def with_refund(intent: Intent, refund: Refund) -> Intent:
@@ -246,6 +253,8 @@ def applied_charge(intent: Intent) -> Charge | None:
 
 
 def open_cases(intent: Intent, reason: HeldReason) -> tuple[Case, ...]:
+    if not intent.cases:  # next to always
+        return ()
     return tuple(case for case in intent.cases if case.open and case.reason == reason)
 
 
@@ -253,8 +262,10 @@ def open_case(intent: Intent, case: Case) -> Step:
     return telling(altered(intent, cases=(*intent.cases, case)), _held(intent, case))
 
 
-def close_cases(intent: Intent, cases: Iterable[Case], resolution: str) -> Step:
+def close_cases(intent: Intent, cases: Collection[Case], resolution: str) -> Step:
     """Close these, telling each; with none of them nothing is told."""
+    if not cases:
+        return quietly(intent)
     closed = [altered(case, open=False, resolution=resolution) for case in cases]
     for case in closed:
         intent = altered(intent, cases=_put(intent.cases, case))
@@ -271,6 +282,6 @@ def _find(rows: tuple[Attempt, ...], wanted: UUID) -> Attempt | None:
 
 def _put(rows: tuple[Row, ...], row: Row) -> tuple[Row, ...]:
     """The rows with this one in the place of its former self, or at the end."""
-    if all(known.id != row.id for known in rows):
+    if row.id not in [known.id for known in rows]:
         return rows + (row,)  # noqa: RUF005 - the type checker loses the row type of a starred tuple
-    return tuple(row if known.id == row.id else known for known in rows)
+    return tuple([row if known.id == row.id else known for known in rows])

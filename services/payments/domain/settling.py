@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import assert_never
 
 from contracts.payments import PaymentDeclined, PaymentVerified, RefundCause
-from services.chassis.decisions import Decision, Never, altered
+from services.chassis.decisions import Changed, Decision, Never, altered
 from services.payments.domain.commands import Observation
 from services.payments.domain.intent import (
     REFUND_STARTS,
@@ -29,6 +29,7 @@ from services.payments.domain.intent import (
     quietly,
     telling,
     with_attempt,
+    with_charge,
     with_refund,
 )
 from services.payments.domain.schedule import next_check
@@ -51,7 +52,7 @@ def settle(intent: Intent | None, seen: Observation) -> Decision[Intent]:
     if intent is None or (attempt := attempt_of(intent, seen.attempt_id)) is None:
         return Never(f"an answer about attempt {seen.attempt_id}, which {seen.subject_id} does not have")
     judged = _judge(intent, attempt, seen)
-    planned = altered(judged, state=_planned(judged.state, seen))
+    planned = Changed(_planned(judged.state, seen), judged.tell)
     over = close_if_over(planned.state, seen.now)
     return planned if over is None else both(planned, over)
 
@@ -60,11 +61,9 @@ def _judge(intent: Intent, attempt: Attempt, seen: Observation) -> Step:
     if isinstance(seen.verdict, Unknown):
         return quietly(with_attempt(intent, altered(attempt, unknowns=attempt.unknowns + 1)))
     attempt = altered(attempt, answered_at=seen.now, unknowns=0)
-    intent = with_attempt(intent, attempt)
-    charge = charge_of(intent, attempt.id)
-    return (
-        _of_known_money(intent, attempt, charge, seen) if charge else _of_no_money_yet(intent, attempt, seen)
-    )
+    if (charge := charge_of(intent, attempt.id)) is None:
+        return _of_no_money_yet(intent, attempt, seen)
+    return _of_known_money(with_attempt(intent, attempt), attempt, charge, seen)
 
 
 def _planned(intent: Intent, seen: Observation) -> Intent:
@@ -78,7 +77,7 @@ def _planned(intent: Intent, seen: Observation) -> Intent:
     return with_attempt(intent, altered(attempt, next_check_at=due))
 
 
-# -- nothing was paid on this attempt so far
+# -- nothing was paid on this attempt so far; each of these puts the answered attempt in its place
 
 
 def _of_no_money_yet(intent: Intent, attempt: Attempt, seen: Observation) -> Step:
@@ -112,8 +111,7 @@ def _take(intent: Intent, attempt: Attempt, seen: Observation, amount_paisa: int
     kind = ChargeKind.MISMATCH if differs else _kind_of(intent)
     charge = Charge(seen.id, attempt.id, attempt.provider, txn_id, amount_paisa, kind)
     status = AttemptStatus.MISMATCHED if kind is ChargeKind.MISMATCH else AttemptStatus.CONFIRMED
-    taken = with_attempt(intent, moved_attempt(attempt, status))
-    taken = altered(taken, charges=(*taken.charges, charge))
+    taken = with_charge(intent, moved_attempt(attempt, status), charge)
     cleared = _lift_suspicion(taken, attempt)
     return both(cleared, _allocate(cleared.state, charge, seen))
 
