@@ -2,9 +2,10 @@
 
 import hashlib
 import random
+from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -27,8 +28,7 @@ ANSWERS = Counter("kb_gateway_answers_total", "Lookups by what they came to.", [
 REPLAYED = Counter("kb_gateway_replays_total", "Payments that a gateway named for a second attempt.")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One answer about one attempt; its id will name the observation, and the charge if it proves one."""
 
     subject_id: UUID
@@ -46,14 +46,18 @@ def seen(subject_id: UUID, attempt_id: UUID, provider: Provider, answer: Answer)
 async def settle(tx: Tx, seen: Sequence[Seen], plan: Plan) -> Verdicts[domain.Intent]:
     """Any number of answers at once: locks, evidence, then what the domain makes of each."""
     known = await intents.lock_intents(tx, [one.subject_id for one in seen])
-    owners = await evidence.keep(tx, [_evidence(one) for one in seen], _transactions(seen))
-    verdicts = _without_replays(seen, owners)
+    named = [_transaction(one) for one in seen]
+    owners = await evidence.keep(
+        tx, [_evidence(one) for one in seen], [payment for payment in named if payment is not None]
+    )
+    verdicts = _without_replays(seen, named, owners)
     now = await tx.now()
     observations = [
         _observation(one, verdict, known, now, plan) for one, verdict in zip(seen, verdicts, strict=True)
     ]
-    for one in seen:
-        ANSWERS.labels(one.provider, type(one.answer.verdict).__name__).inc()
+    answers = Tally((one.provider, type(one.answer.verdict).__name__) for one in seen)
+    for labels, times in answers.items():
+        ANSWERS.labels(*labels).inc(times)
     return await move_locked(tx, known, observations, domain.settle)
 
 
@@ -77,8 +81,8 @@ def _observation(
 def _evidence(one: Seen) -> Evidence:
     answer = one.answer
     return Evidence(
-        one.id,
         one.attempt_id,
+        one.id,
         "lookup",
         answer.http_status,
         answer.body,
@@ -104,16 +108,13 @@ def _transaction(one: Seen) -> Transaction | None:
             return None
 
 
-def _transactions(seen: Sequence[Seen]) -> list[Transaction]:
-    return [named for one in seen if (named := _transaction(one)) is not None]
-
-
-def _without_replays(seen: Sequence[Seen], owners: dict[Transaction, UUID]) -> list[Verdict]:
+def _without_replays(
+    seen: Sequence[Seen], named: Sequence[Transaction | None], owners: dict[Transaction, UUID]
+) -> list[Verdict]:
     """One payment counts for one attempt. What a gateway names a second time is no answer, and an alarm."""
     verdicts: list[Verdict] = []
-    for one in seen:
-        named = _transaction(one)
-        owner = one.attempt_id if named is None else owners.setdefault(named, one.attempt_id)
+    for one, payment in zip(seen, named, strict=True):
+        owner = one.attempt_id if payment is None else owners.setdefault(payment, one.attempt_id)
         if owner == one.attempt_id:
             verdicts.append(one.answer.verdict)
             continue

@@ -60,7 +60,7 @@ def _trace(known: dict[UUID, domain.Intent], subject_id: UUID) -> Envelope:
 def _evidence(one: Return) -> Evidence:
     worth = "Signed" if one.hint.evidence_ok else "Unsigned"
     return Evidence(
-        new_id(), one.attempt_id, "return", None, one.hint.body, one.sha256, worth, one.hint.detail
+        one.attempt_id, new_id(), "return", None, one.hint.body, one.sha256, worth, one.hint.detail
     )
 
 

@@ -40,9 +40,13 @@ def accept_order(intent: Intent | None, order: OrderFinalized) -> Decision[Inten
 def _with_items(intent: Intent, order: OrderFinalized) -> tuple[Item, ...]:
     """An item whose own event came first keeps its status and learns its delivery share."""
     known = {item.id: item for item in intent.items}
-    first = {one.id: Item(one.id, one.vendor_id, one.net_paisa) for one in order.items}
     return tuple(
-        altered(known.get(one.id, first[one.id]), delivery_paisa=one.delivery_paisa) for one in order.items
+        [
+            altered(known[one.id], delivery_paisa=one.delivery_paisa)
+            if one.id in known
+            else Item(one.id, one.vendor_id, one.net_paisa, one.delivery_paisa)
+            for one in order.items
+        ]
     )
 
 

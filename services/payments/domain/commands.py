@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.event import Envelope, Method, Provider
@@ -22,8 +23,7 @@ class Command:
         return self.subject_id
 
 
-@dataclass(frozen=True, slots=True)
-class NewAttempt:
+class NewAttempt(NamedTuple):
     """The frozen facts of one more try to pay."""
 
     id: UUID

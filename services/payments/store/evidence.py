@@ -1,8 +1,7 @@
 """The verification trail: what gateways and browsers said, and whose a gateway's transaction already is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from services.chassis.db import Tx
@@ -24,12 +23,11 @@ Transaction: TypeAlias = tuple[str, str]
 """A provider and its own id of a payment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One answer as it is kept: redacted, hashed, with what we made of it."""
+class Evidence(NamedTuple):
+    """One answer as it is kept, column by column: redacted, hashed, with what we made of it."""
 
-    id: UUID
     attempt_id: UUID
+    id: UUID
     kind: Literal["return", "lookup"]
     http_status: int | None
     body: str
@@ -47,10 +45,6 @@ async def keep(
     """
     if not seen:
         return {}
-    rows = [
-        (e.attempt_id, e.id, e.kind, e.http_status, e.body, e.body_sha256, e.verdict, e.detail) for e in seen
-    ]
-    columns = zip(*rows, strict=True)
     named = [provider for provider, _ in transactions], [txn_id for _, txn_id in transactions]
-    owners = await tx.fetch(KEEP_OBSERVATIONS, *columns, *named)
+    owners = await tx.fetch(KEEP_OBSERVATIONS, *zip(*seen, strict=True), *named)
     return {(row["provider"], row["provider_txn_id"]): row["attempt_id"] for row in owners}

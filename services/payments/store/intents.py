@@ -79,11 +79,6 @@ async def read_intents(tx: Tx, subject_ids: Collection[UUID]) -> dict[UUID, Inte
     return await _whole(tx, await tx.fetch(READ_INTENTS, list(set(subject_ids))))
 
 
-async def read_intent(tx: Tx, subject_id: UUID) -> Intent | None:
-    """One intent, whole, as it stands."""
-    return (await read_intents(tx, [subject_id])).get(subject_id)
-
-
 async def _lock(tx: Tx, subject_ids: Collection[UUID]) -> list[Record]:
     rows = await tx.fetch(LOCK_INTENTS, list(set(subject_ids)))
     if rows:
