@@ -12,7 +12,7 @@ import httpx2
 import orjson
 
 from infra.audit.broker import Broker, Offsets
-from infra.audit.records import Log, flow_of, uuid_of
+from infra.audit.records import Log, flow_of
 
 OUTBOX_KEPT: Final = timedelta(days=3)
 """Told rows stay at least so long; about older records the outbox says nothing."""
@@ -24,8 +24,7 @@ TRUTH_TIMEOUT_S: Final = 30.0
 # A flow is named by its first key; only an event of another key says so.
 OUTBOX: Final = """
     select event_id, part, topic, key, key_seq, event_type, substring(sha256(payload) for 16) as digest,
-           coalesce(headers->>'correlationid', key) as correlation, headers->>'causationid' as causation,
-           created_at
+           coalesce(correlation_id::text, key) as correlation, causation_id, created_at
     from outbox
 """
 INBOX: Final = "select consumer, event_id from inbox"
@@ -110,8 +109,7 @@ class World:
 
 def _told(service: str, row: Any) -> Told:  # noqa: ANN401 - a database row
     event_id, part, topic, key, sequence, event_type, digest, flow, cause, at = row
-    found = flow_of(flow), uuid_of(cause or "")
-    return Told(service, event_id, part, topic, key, sequence, event_type, digest, *found, at)
+    return Told(service, event_id, part, topic, key, sequence, event_type, digest, flow_of(flow), cause, at)
 
 
 @asynccontextmanager

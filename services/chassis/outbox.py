@@ -1,13 +1,12 @@
 """The outbox: facts are told by writing them beside the change they speak of, in the same transaction."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from contracts.event import NIL
 from contracts.topics import PARTITIONS
 from services.chassis.db import Tx
 from services.chassis.decisions import Outgoing
-from services.chassis.ids import new_id
+from services.chassis.ids import new_event_id
 from services.chassis.murmur2 import partition_of
 from services.chassis.telemetry import creation_context
 
@@ -15,9 +14,10 @@ MAX_PAYLOAD = 900_000
 """Bytes; the table checks it too. A record the broker would refuse must not be written at all."""
 
 APPEND = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, payload, headers)
+    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+                        correlation_id, causation_id, traceparent)
     select * from unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::text[],
-                         $7::bytea[], $8::jsonb[])
+                         $7::text[], $8::bytea[], $9::uuid[], $10::uuid[], $11::text[])
 """
 
 
@@ -34,24 +34,24 @@ async def tell(tx: Tx, outgoing: Sequence[Outgoing]) -> None:
 
 
 def _row(one: Outgoing) -> tuple[object, ...]:
-    event, key, event_id = one.event, str(one.event.key), new_id()
-    payload = event.model_dump_json(exclude_none=True).encode()
+    event, sequence, cause = one.event, one.sequence, one.cause
+    kind, key_id, event_id = type(event), event.key, new_event_id()
+    topic, key = kind.TOPIC, str(key_id)
+    # The serialiser behind `model_dump_json`, which would make text of these bytes.
+    payload = event.__pydantic_serializer__.to_json(event, exclude_none=True)
     if len(payload) > MAX_PAYLOAD:
-        msg = f"{event.TOPIC} for {key} is {len(payload)} bytes, at most {MAX_PAYLOAD} fit"
+        msg = f"{topic} for {key} is {len(payload)} bytes, at most {MAX_PAYLOAD} fit"
         raise PayloadTooLargeError(msg)
-    part = partition_of(key.encode(), PARTITIONS)
-    headers = _headers(one, event_id)
-    return part, event.TOPIC, key, one.sequence, event_id, event.type_name(), payload, headers
-
-
-def _headers(one: Outgoing, event_id: UUID) -> dict[str, str]:
-    """What the columns do not say already: without a correlation id the flow is the key's own."""
-    cause = one.cause
-    headers = {"subjectkind": one.event.SUBJECT_KIND}
-    if cause.correlation_id not in (NIL, one.event.key):
-        headers["correlationid"] = str(cause.correlation_id)
-    if cause.id != NIL:
-        headers["causationid"] = str(cause.id)
-    if traceparent := creation_context(one.event.TOPIC, event_id, cause.traceparent):
-        headers["traceparent"] = traceparent
-    return headers
+    return (
+        partition_of(key.encode(), PARTITIONS),
+        topic,
+        key,
+        sequence,
+        event_id,
+        kind.type_name(),
+        kind.SUBJECT_KIND,
+        payload,
+        None if cause.correlation_id in (NIL, key_id) else cause.correlation_id,
+        None if cause.id == NIL else cause.id,
+        creation_context(topic, event_id, cause.traceparent) or None,
+    )

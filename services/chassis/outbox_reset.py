@@ -13,15 +13,18 @@ NOW_VISIBLE: Final = "select pg_current_snapshot()::text"
 LOCK: Final = "lock table outbox, outbox_shard in exclusive mode"
 KEEP: Final = """
     create temporary table left_over on commit drop as
-    select told.part, topic, key, key_seq, event_id, event_type, payload, headers, created_at, told.id
+    select told.part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+           correlation_id, causation_id, traceparent, created_at, told.id
     from outbox as told join outbox_shard as shard on shard.part = told.part
     where not pg_visible_in_snapshot(xid, snap)
       and (page_to is null or told.id > page_after or not pg_visible_in_snapshot(xid, page_to))
 """
 EMPTY: Final = "truncate outbox"
 TELL_AGAIN: Final = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, payload, headers, created_at)
-    select part, topic, key, key_seq, event_id, event_type, payload, headers, created_at
+    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+                        correlation_id, causation_id, traceparent, created_at)
+    select part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+           correlation_id, causation_id, traceparent, created_at
     from left_over order by id
 """
 START_FROM: Final = """

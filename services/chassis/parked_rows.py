@@ -14,8 +14,10 @@ STILL_OURS: Final = """
 """
 PARK: Final = """
     insert into outbox_parked
-        (id, part, topic, key, key_seq, event_id, event_type, payload, headers, created_at, error)
-    select id, part, topic, key, key_seq, event_id, event_type, payload, headers, created_at, $3
+        (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+         correlation_id, causation_id, traceparent, created_at, error)
+    select id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+           correlation_id, causation_id, traceparent, created_at, $3
     from outbox
     where xid = any($1::xid8[]) and id = any($2::bigint[])
     on conflict (id) do nothing
@@ -24,8 +26,8 @@ PARK: Final = """
 
 # Of a key that is to be retried everything goes, also what was parked behind it since.
 TO_RETRY: Final = """
-    select id, part, topic, key, key_seq, event_id::text as event_id, event_type, payload,
-           headers::text as headers, created_at
+    select id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+           correlation_id, causation_id, traceparent, created_at
     from outbox_parked as one
     where part = $1 and state in ('parked', 'retry') and exists (
         select from outbox_parked as asked

@@ -8,10 +8,11 @@ what was in flight may still arrive, as a copy of what the next producer sends.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import asyncpg
-import orjson
 import structlog
 from aiokafka import AIOKafkaProducer, errors
 from aiokafka.errors import (
@@ -228,14 +229,20 @@ def append(batch: BatchBuilder, row: Row, source: Header) -> bool:
 
     Everything comes from the row, so a row sent again is the same bytes.
     """
-    created_at = row["created_at"]
+    millis, _ = _written(row["created_at"])
     told = batch.append(
-        timestamp=int(created_at.timestamp() * 1000),
+        timestamp=millis,
         key=row["key"].encode(),
         value=row["payload"],
         headers=headers_of(row, source),
     )
     return told is not None
+
+
+@lru_cache(maxsize=1024)
+def _written(created_at: datetime) -> tuple[int, bytes]:
+    """Milliseconds and RFC 3339; remembered, because all that one statement tells shares its time."""
+    return int(created_at.timestamp() * 1000), created_at.isoformat()[:-6].encode() + b"Z"
 
 
 JSON: Final[Header] = ("content-type", b"application/json")
@@ -244,21 +251,23 @@ SPECVERSION: Final[Header] = ("ce_specversion", b"1.0")
 
 def headers_of(row: Row, source: Header) -> list[Header]:
     """The CloudEvents attributes, in one fixed order."""
-    more = orjson.loads(row["headers"])
+    key = row["key"].encode()
+    _, written = _written(row["created_at"])
+    correlation, causation, trace = row["correlation_id"], row["causation_id"], row["traceparent"]
     headers = [
         JSON,
         SPECVERSION,
-        ("ce_id", row["event_id"].encode()),
+        ("ce_id", str(row["event_id"]).encode()),
         source,
         ("ce_type", row["event_type"].encode()),
-        ("ce_subject", row["key"].encode()),
-        ("ce_subjectkind", more["subjectkind"].encode()),
-        ("ce_time", (row["created_at"].isoformat()[:-6] + "Z").encode()),
+        ("ce_subject", key),
+        ("ce_subjectkind", row["subject_kind"].encode()),
+        ("ce_time", written),
         ("ce_sequence", b"%020d" % row["key_seq"]),
-        ("ce_correlationid", more.get("correlationid", row["key"]).encode()),
+        ("ce_correlationid", str(correlation).encode() if correlation else key),
     ]
-    if "causationid" in more:
-        headers.append(("ce_causationid", more["causationid"].encode()))
-    if "traceparent" in more:
-        headers.append(("traceparent", more["traceparent"].encode()))
+    if causation:
+        headers.append(("ce_causationid", str(causation).encode()))
+    if trace:
+        headers.append(("traceparent", trace.encode()))
     return headers

@@ -4,17 +4,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import asyncpg
-import orjson
 from opentelemetry.trace import Span, SpanKind
 
-from services.chassis.telemetry import TRACER, links_to
-
-SAMPLED = ('-01"', '-03"')
+from services.chassis.telemetry import TRACER, is_sampled, links_to
 
 
 def send_span(part: int, rows: Sequence[asyncpg.Record]) -> AbstractContextManager[Span | None]:
     """One CLIENT span for these rows when at least one of them belongs to a recorded trace, else nothing."""
-    sampled = sampled_contexts(row["headers"] for row in rows)
+    sampled = sampled_contexts(row["traceparent"] for row in rows)
     if not sampled:
         return nullcontext()
     attributes: dict[str, str | int] = {
@@ -33,6 +30,6 @@ def send_span(part: int, rows: Sequence[asyncpg.Record]) -> AbstractContextManag
     )
 
 
-def sampled_contexts(headers: Iterable[str]) -> list[str]:
-    """The recorded `traceparent`s among these header texts; most have none and are not even parsed."""
-    return [orjson.loads(text)["traceparent"] for text in headers if any(flags in text for flags in SAMPLED)]
+def sampled_contexts(traceparents: Iterable[str | None]) -> list[str]:
+    """The contexts of recorded traces among these."""
+    return [one for one in traceparents if one and is_sampled(one)]

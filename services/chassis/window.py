@@ -12,8 +12,8 @@ from typing import Final, Self
 import asyncpg
 
 COLUMNS: Final = """
-    id, xid, part, topic, key, key_seq, event_id::text as event_id, event_type, payload,
-    headers::text as headers, created_at
+    id, xid, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    correlation_id, causation_id, traceparent, created_at
 """
 
 # One statement is both the read and the tick: its own snapshot is the window's upper bound. The snapshot

@@ -2,7 +2,7 @@
 -- Rows are never changed: no dead tuples, so a backlog or a long reader does not slow anybody down.
 create table outbox (
     id bigint generated always as identity,      -- order within a window; CACHE must stay 1
-    slot smallint not null default ((extract(epoch from now())::bigint / 86400) % 8)::smallint,
+    slot smallint not null default (date_part('epoch', now())::bigint / 86400 % 8)::smallint,
     xid xid8 not null default pg_current_xact_id(),
     part smallint not null,                      -- the Kafka partition: a shard of the relay
     topic text not null,
@@ -10,9 +10,12 @@ create table outbox (
     key_seq bigint not null,                     -- ce_sequence, counted under the aggregate's row lock
     event_id uuid not null,
     event_type text not null,
+    subject_kind text not null,                  -- what the key names
     payload bytea not null check (octet_length(payload) <= 900000),
-    headers jsonb not null,                      -- {subjectkind, correlationid, causationid?, traceparent?}
-    created_at timestamptz not null default clock_timestamp()
+    correlation_id uuid,                         -- null: the flow is the key's own
+    causation_id uuid,                           -- null: nobody told us, a person or a clock did it
+    traceparent text,
+    created_at timestamptz not null default statement_timestamp()
 ) partition by list (slot);
 
 -- The only index: the window is found by xid, a page of it is listed from the index alone.
@@ -54,8 +57,11 @@ create table outbox_parked (
     key_seq bigint not null,
     event_id uuid not null,
     event_type text not null,
+    subject_kind text not null,
     payload bytea not null,
-    headers jsonb not null,
+    correlation_id uuid,
+    causation_id uuid,
+    traceparent text,
     created_at timestamptz not null,
     state text not null default 'parked' check (state in ('parked', 'retry', 'published', 'skipped')),
     error text not null,

@@ -59,9 +59,9 @@ CORRUPTIONS = [
         "an event is told and never published",
         "orders",
         "EVT-1",
-        f"""insert into outbox (part, topic, key, key_seq, event_id, event_type, payload, headers)
+        f"""insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload)
             select part, topic, key, (select seq + 1 from orders where order_id = key::uuid),
-                   gen_random_uuid(), event_type, payload, headers - 'causationid'
+                   gen_random_uuid(), event_type, subject_kind, payload
             from outbox where key = {A_CONFIRMED_ORDER}::text and topic = 'order.placed'""",
         f"update orders set seq = seq + 1 where order_id = {A_CONFIRMED_ORDER}",
         moving=True,
@@ -263,8 +263,10 @@ CORRUPTIONS = [
         "an effect is told twice",
         "inventory",
         "EVT-1 EVT-6",
-        """insert into outbox (part, topic, key, key_seq, event_id, event_type, payload, headers)
-           select part, topic, key, key_seq + 1, gen_random_uuid(), event_type, payload, headers
+        """insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+                               correlation_id, causation_id)
+           select part, topic, key, key_seq + 1, gen_random_uuid(), event_type, subject_kind, payload,
+                  correlation_id, causation_id
            from outbox where topic = 'stock.rejected'""",
         """update hold_orders set seq = seq + 1
            where order_id = (select key::uuid from outbox where topic = 'stock.rejected' limit 1)""",
@@ -274,15 +276,14 @@ CORRUPTIONS = [
         "an effect loses its cause",
         "inventory",
         "EVT-1 EVT-7",
-        """update outbox set headers = headers || '{"causationid": "9b6a2f4e-0000-4000-8000-000000000009"}'
+        """update outbox set causation_id = '9b6a2f4e-0000-4000-8000-000000000009'
            where topic = 'stock.rejected'""",
     ),
     corruption(
         "an effect causes itself",
         "inventory",
         "EVT-1 EVT-7",
-        """update outbox set headers = headers || jsonb_build_object('causationid', event_id)
-           where topic = 'stock.rejected'""",
+        "update outbox set causation_id = event_id where topic = 'stock.rejected'",
     ),
     corruption(
         "a parked event is called replayed and was never heard",

@@ -234,9 +234,9 @@ async def test_everything_told_continues_the_trace_of_the_checkout(desk: Desk) -
     await desk.open(event)
     await desk.come_back(event.order_id)
     await desk.answer(event.order_id, desk.paid())
-    rows = await desk.admin.fetch("select headers from outbox where key = $1", str(event.order_id))
+    rows = await desk.admin.fetch("select traceparent from outbox where key = $1", str(event.order_id))
     assert len(rows) == 3
-    assert all(trace in row["headers"] for row in rows)
+    assert all(row["traceparent"] == trace for row in rows)
 
 
 async def _patiently(act: Callable[[], Awaitable[object]]) -> None:

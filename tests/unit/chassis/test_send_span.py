@@ -26,8 +26,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 
 
 def row(topic: str, traceparent: str | None) -> Any:  # noqa: ANN401 - a mapping serves as the driver's row
-    more = "" if traceparent is None else f', "traceparent": "{traceparent}"'
-    return {"topic": topic, "headers": f'{{"subjectkind": "order"{more}}}'}
+    return {"topic": topic, "traceparent": traceparent}
 
 
 def test_rows_of_recorded_traces_make_one_linked_client_span(spans: InMemorySpanExporter) -> None:
