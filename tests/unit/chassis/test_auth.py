@@ -110,6 +110,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "another issuer": lambda: signed(claims(iss="https://elsewhere.test")),
     "refresh token": lambda: signed(named=header(typ="refresh+jwt")),
     "plain type": lambda: signed(named=header(typ="JWT")),
+    "type as a number": lambda: f"{part(header(alg='RS256', typ=5))}.{part(claims())}.c2ln",
     "no type": lambda: signed(named=header(typ="")),
     "unknown kid": lambda: signed(named=header(kid="other")),
     "no kid": lambda: signed(named=header(kid=None)),
@@ -136,6 +137,14 @@ def test_an_attack_is_refused_without_saying_why(verifier: TokenVerifier, attack
             verifier.verify(token)
         assert (refused.value.status, refused.value.code, refused.value.detail) == (401, "INVALID_TOKEN", "")
         assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_honest_token_before_it_opens_no_door_to_an_attack(verifier: TokenVerifier, attack: str) -> None:
+    verifier.verify(signed())
+    with pytest.raises(Problem) as refused:
+        verifier.verify(ATTACKS[attack]())
+    assert refused.value.status == 401
 
 
 def test_an_honest_token_names_its_subject_and_roles(verifier: TokenVerifier, tmp_path: Path) -> None:
