@@ -1,10 +1,10 @@
 """What is allowed with stock: pure values and decisions about the holds of one order."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias, TypeVar
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from contracts.event import Event
@@ -53,8 +53,7 @@ NEXT: Final[dict[HoldStatus | None, frozenset[HoldStatus]]] = {
 """Every step a hold may take; None is a hold nobody has heard of. It ends once (STK-4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """Units of one SKU in a hold, with everything that is frozen when the hold is made.
 
     `delivery_paisa` is what the vendor charges once per order, however many lines it has in it.
@@ -69,8 +68,7 @@ class Line:
     title: str
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(NamedTuple):
     """One try to hold an order's lines; numbers count up with every revival."""
 
     hold_no: int
@@ -89,8 +87,7 @@ class Order:
     returned: frozenset[UUID] = frozenset()
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """One SKU as it stands in the catalogue; without `delivery_paisa` its vendor is unknown."""
 
     sku: str
@@ -110,8 +107,7 @@ class Shelf:
     free: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class StockMove:
+class StockMove(NamedTuple):
     """What a decision does to one SKU: units on hand and units promised, and for whom.
 
     Units that come on or go off hand are a line in the ledger.
@@ -167,10 +163,10 @@ def _answer(so_far: Changed[Order], wanted: Wanted, shelf: Shelf) -> Decision[Or
 
 def summed(lines: Iterable[WantedLine]) -> dict[str, int]:
     """Units wanted of each SKU, however many lines ask for it."""
-    total: Counter[str] = Counter()
+    total: dict[str, int] = {}
     for line in lines:
-        total[line.sku] += line.quantity
-    return dict(total)
+        total[line.sku] = total.get(line.sku, 0) + line.quantity
+    return total
 
 
 def _refusals(quantities: Mapping[str, int], shelf: Shelf) -> Iterable[RefusedLine]:
@@ -194,13 +190,13 @@ def _frozen(order: Order) -> Mapping[str, Offer | Line]:
 
 def _line(source: Offer | Line, quantity: int) -> Line:
     return Line(
-        sku=source.sku,
-        quantity=quantity,
-        price_paisa=source.price_paisa,
-        vendor_id=source.vendor_id,
-        delivery_paisa=source.delivery_paisa or 0,
-        slug=source.slug,
-        title=source.title,
+        source.sku,
+        quantity,
+        source.price_paisa,
+        source.vendor_id,
+        source.delivery_paisa or 0,
+        source.slug,
+        source.title,
     )
 
 
@@ -273,7 +269,7 @@ def _close(order: Order) -> Decision[Order]:
 def _end(so_far: Changed[Order], hold: Hold) -> Changed[Order]:
     units = tuple(WantedLine(sku=line.sku, quantity=line.quantity) for line in hold.lines)
     released = StockReleased(order_id=so_far.state.order_id, hold_no=hold.hold_no, lines=units)
-    return _with_hold(so_far, altered(hold, status=HoldStatus.ENDED), tell=(released,), reserved=-1)
+    return _with_hold(so_far, hold._replace(status=HoldStatus.ENDED), tell=(released,), reserved=-1)
 
 
 # ---------------------------------------------------------------------------- selling
@@ -287,7 +283,7 @@ def sell(order: Order | None, cause: Sold | OrderCancelled) -> Decision[Order]:
         return Never(f"{cause.TOPIC}: the hold behind it is {hold.status if hold else 'unknown'}")
     if hold.status is HoldStatus.CONSUMED:
         return Unchanged()
-    consumed = altered(hold, status=HoldStatus.CONSUMED)
+    consumed = hold._replace(status=HoldStatus.CONSUMED)
     return _with_hold(Changed(order), consumed, on_hand=-1, reserved=-1)
 
 
@@ -310,11 +306,17 @@ def return_item(order: Order | None, cause: ItemCancelled) -> Decision[Order]:
 
 
 def _hold(order: Order, hold_no: int) -> Hold | None:
-    return next((hold for hold in order.holds if hold.hold_no == hold_no), None)
+    for hold in order.holds:
+        if hold.hold_no == hold_no:
+            return hold
+    return None
 
 
 def _held(order: Order) -> Hold | None:
-    return next((hold for hold in order.holds if hold.status is HoldStatus.HELD), None)
+    for hold in order.holds:
+        if hold.status is HoldStatus.HELD:
+            return hold
+    return None
 
 
 def _sold_or_held(order: Order) -> Hold | None:
@@ -338,14 +340,14 @@ def _with_hold(
     order = so_far.state
     known = _hold(order, hold.hold_no)
     assert hold.status in NEXT[known.status if known else None], f"{known} -> {hold}"
-    others = tuple(other for other in order.holds if other is not known)
-    holds = tuple(sorted((*others, hold), key=lambda one: one.hold_no))
-    moves = tuple(
-        StockMove(line.sku, on_hand * line.quantity, reserved * line.quantity, order.order_id, hold.hold_no)
-        for line in hold.lines
-    )
-    state = Order(order.order_id, order.seq, order.closes_all, holds, order.returned)
-    return Changed(state, so_far.tell + tell, so_far.do + moves)
+    others = [other for other in order.holds if other is not known]
+    holds = tuple(sorted([*others, hold], key=attrgetter("hold_no"))) if others else (hold,)
+    order_id, hold_no = order.order_id, hold.hold_no
+    moves = [
+        StockMove(sku, on_hand * quantity, reserved * quantity, order_id, hold_no)
+        for sku, quantity, *_ in hold.lines
+    ]
+    return Changed(altered(order, holds=holds), so_far.tell + tell, (*so_far.do, *moves))
 
 
 # ---------------------------------------------------------------------------- the shelf

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from uuid import UUID
 
 import asyncpg
@@ -104,7 +105,7 @@ async def save_orders(tx: Tx, before: Mapping[UUID, Order], after: Mapping[UUID,
     if closed:
         await tx.execute(CLOSE_HOLDS, *_columns(closed, 3))
     if opened or counted:
-        lines = [_line_row(order_id, hold, line) for order_id, hold in opened for line in hold.lines]
+        lines = [(order_id, hold.hold_no, *line) for order_id, hold in opened for line in hold.lines]
         holds = [(order_id, hold.hold_no, hold.status.value) for order_id, hold in opened]
         await tx.execute(
             SAVE_ORDERS, *_columns(counted, 3), *_columns(holds, 3), *_columns(lines, LINE_COLUMNS)
@@ -117,19 +118,19 @@ async def old_holds(tx: Tx, before: datetime, limit: int) -> list[asyncpg.Record
 
 
 async def _with_holds(tx: Tx, rows: Sequence[asyncpg.Record]) -> dict[UUID, Order]:
-    known = [row["order_id"] for row in rows if not row["is_new"]]
+    known = [order_id for order_id, _, _, is_new in rows if not is_new]
     holds = await _read_holds(tx, known) if known else {}
     return {
-        row["order_id"]: Order(row["order_id"], row["seq"], row["closes_all"], holds.get(row["order_id"], ()))
-        for row in rows
+        order_id: Order(order_id, seq, closes_all, holds.get(order_id, ()))
+        for order_id, seq, closes_all, _ in rows
     }
 
 
 async def _read_holds(tx: Tx, order_ids: Sequence[UUID]) -> dict[UUID, tuple[Hold, ...]]:
     holds: defaultdict[UUID, tuple[Hold, ...]] = defaultdict(tuple)
     rows = await tx.fetch(READ_HOLDS, order_ids)
-    for (order_id, hold_no, status), lines in groupby(rows, key=lambda row: row[:3]):
-        frozen = tuple(Line(*row[3:]) for row in lines if row["sku"] is not None)
+    for (order_id, hold_no, status), lines in groupby(rows, key=itemgetter(0, 1, 2)):
+        frozen = tuple([Line(*row[3:]) for row in lines if row[3] is not None])
         holds[order_id] += (Hold(hold_no, HoldStatus(status), frozen),)
     return holds
 
@@ -150,20 +151,6 @@ def _differences(
         if (order.seq, order.closes_all) != (old.seq, old.closes_all):
             counted.append((order_id, order.seq, order.closes_all))
     return closed, opened, counted
-
-
-def _line_row(order_id: UUID, hold: Hold, line: Line) -> tuple[object, ...]:
-    return (
-        order_id,
-        hold.hold_no,
-        line.sku,
-        line.quantity,
-        line.price_paisa,
-        line.vendor_id,
-        line.delivery_paisa,
-        line.slug,
-        line.title,
-    )
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[Sequence[object]]:

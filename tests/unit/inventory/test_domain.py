@@ -1,7 +1,6 @@
 """Every decision about the holds of one order, and of many orders about one shelf."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import permutations, product
 from uuid import UUID, uuid4
 
@@ -57,9 +56,9 @@ def statuses(order: Order) -> list[tuple[int, str]]:
 
 def test_all_lines_are_held_and_the_price_is_summed_once() -> None:
     shelf = a_shelf(
-        replace(an_offer("a"), price_paisa=1000, delivery_paisa=150),
-        replace(an_offer("b"), price_paisa=500, delivery_paisa=150),
-        replace(an_offer("c"), price_paisa=70, vendor_id=OTHER_VENDOR, delivery_paisa=0),
+        an_offer("a")._replace(price_paisa=1000, delivery_paisa=150),
+        an_offer("b")._replace(price_paisa=500, delivery_paisa=150),
+        an_offer("c")._replace(price_paisa=70, vendor_id=OTHER_VENDOR, delivery_paisa=0),
     )
     decision = changed(domain.reserve(None, placed(ORDER, a=2, b=1, c=3), shelf))
 
@@ -96,7 +95,7 @@ def test_lines_of_the_same_sku_are_summed_before_they_are_compared_with_the_shel
 
 def test_one_refused_line_refuses_all_and_each_has_its_reason() -> None:
     shelf = a_shelf(
-        replace(an_offer("c"), withdrawn=True), replace(an_offer("d"), delivery_paisa=None), a=1, b=1
+        an_offer("c")._replace(withdrawn=True), an_offer("d")._replace(delivery_paisa=None), a=1, b=1
     )
     decision = changed(domain.reserve(None, placed(ORDER, a=2, b=1, c=1, d=1, e=1), shelf))
 
@@ -160,7 +159,7 @@ def test_contested_stock_goes_to_whoever_came_first() -> None:
 def test_a_revival_holds_again_at_the_price_of_the_first_hold() -> None:
     first = held(a=2)
     ended = changed(domain.end(first, expired(ORDER))).state
-    dearer = a_shelf(replace(an_offer("a"), price_paisa=9999, delivery_paisa=9999))
+    dearer = a_shelf(an_offer("a")._replace(price_paisa=9999, delivery_paisa=9999))
 
     (reserved,) = changed(domain.reserve(ended, revived(ORDER, a=2), dearer)).tell
 
