@@ -65,6 +65,8 @@ class Service:
     middleware: Sequence[Middleware] = ()
     answer_within_s: float | None = ANSWER_WITHIN_S
     """A request that takes longer is answered with 503; None for a service that holds its callers itself."""
+    at_end: Sequence[Background] = ()
+    """What is closed once nothing runs any more."""
 
 
 class _Server(uvicorn.Server):
@@ -207,6 +209,8 @@ class Process:
                 LOG.warning("cut", task=task.get_name())
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for close in self.service.at_end:
+            await close()
         if self.db is not None:
             await self.db.close()
 

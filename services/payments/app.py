@@ -8,7 +8,7 @@ from services.payments.settings import PaymentsSettings
 
 def build(settings: PaymentsSettings) -> Service:
     """The service as one process runs it."""
-    gateways.use(settings)
+    in_use = gateways.use(settings)
     return Service(
         "payments",
         settings,
@@ -21,4 +21,5 @@ def build(settings: PaymentsSettings) -> Service:
             reconcilers.wake_forgotten_attempts,
         ),
         workers=(poll_attempts,),
+        at_end=(in_use.close,),
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-import httpx2
+import aiohttp
 
 from contracts.event import Provider
 from services.payments.providers import Answer, Asked, Capabilities, FormPost, Hint
@@ -250,17 +250,8 @@ class Esewa:
         self.key = settings.esewa_key
         self.answer_s = settings.gateway_answer_s
         self.capabilities = Capabilities(settings.esewa_ttl_s, MOST_PAISA, refunds="manual")
-        self.client = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(settings.gateway_answer_s, connect=settings.gateway_connect_s),
-            follow_redirects=False,
-            transport=httpx2.AsyncHTTPTransport(
-                retries=1,  # of a connection that could not be made: nothing was asked yet
-                trust_env=False,
-                limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
-            ),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-            trust_env=False,  # no proxy from the environment may see, or answer, for the gateway
-        )
+        self.connect_s = settings.gateway_connect_s
+        self._session: aiohttp.ClientSession | None = None
 
     def open(self, asked: Asked) -> FormPost:
         """The signed form; its way back names the attempt in the path, as eSewa appends `?data=` blindly."""
@@ -295,7 +286,7 @@ class Esewa:
         try:
             async with asyncio.timeout(self.answer_s):
                 http_status, raw = await self._ask(asked)
-        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Answer(Unknown(f"no answer: {type(error).__name__}"), None, "", b"")
         if raw is None:
             return Answer(Unknown("the answer is too long"), http_status, "", b"")
@@ -308,14 +299,35 @@ class Esewa:
             "total_amount": rupees(asked.amount_paisa),
             "transaction_uuid": asked.reference,
         }
-        async with self.client.stream("GET", self.status_url, params=query) as response:
+        try:
+            return await self._get(query)
+        except aiohttp.ClientConnectorError:
+            return await self._get(query)  # nothing was asked yet
+
+    async def _get(self, query: Mapping[str, str]) -> tuple[int, bytes | None]:
+        session = self._session = self._session or _open_session(self.connect_s)
+        async with session.get(self.status_url, params=query, allow_redirects=False) as response:
             body = b""
-            async for chunk in response.aiter_raw():  # never unpacked: a small packet may hold a huge text
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MOST_ANSWER:
-                    return response.status_code, None
-            return response.status_code, body
+                    return response.status, None
+            return response.status, body
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self.client.aclose()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _open_session(connect_s: float) -> aiohttp.ClientSession:
+    """No proxy of the environment may see, or answer, for the gateway; `check` says how long it may take."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=64),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # a small packet may hold a huge text
+        trust_env=False,
+    )
