@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from infra import keys, postgres
 from infra.databases import SERVICES as OWNERS
+from infra.installation import NotRunningError
 from infra.parts import AUDIENCE, ISSUER, ROOT, Part, Plan, present_services, table
 from infra.progress import plain
 from infra.supervisor import Report, State, Supervised
@@ -25,10 +26,6 @@ READY_WITHIN_S = 60.0
 
 class AlreadyRunningError(RuntimeError):
     """Another process holds this stack; two would share one data folder."""
-
-
-class NotRunningError(RuntimeError):
-    """Nobody to ask: the stack is not up, or not yet."""
 
 
 class Stack:
@@ -93,6 +90,15 @@ class Stack:
     def databases(self) -> dict[str, str]:
         """The DSN of each service's own role."""
         return {service: self._plan.database_url(service) for service in OWNERS}
+
+    @property
+    def published(self) -> dict[str, str]:
+        """Nothing: a browser of this machine reaches everything where it is."""
+        return {}
+
+    def pid(self, name: str) -> int:
+        """Of the process that runs now, or ran last."""
+        return self.process(name).pid
 
     def process(self, name: str) -> asyncio.subprocess.Process:
         """The running process of a part; a service's name alone means its first replica."""

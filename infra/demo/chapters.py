@@ -101,13 +101,14 @@ async def killed_service(scene: Scene) -> None:
     buyer = scene.customer()
     await buyer.wants(sku)
     checkout = await buyer.check_out()
-    before = scene.stack.process("orders").pid
+    before = scene.stack.pid("orders")
     scene.stack.kill("orders")
     await scene.pay(checkout)
     scene.say(f"orders (process {before}) killed with SIGKILL, then paid")
     await scene.stack.wait_ready("orders")
-    expect(scene.stack.process("orders").pid != before, "orders was not started again")
-    scene.say(f"orders is back as process {scene.stack.process('orders').pid}, nobody touched anything")
+    after = scene.stack.pid("orders")
+    expect(after != before, "orders was not started again")
+    scene.say(f"orders is back as process {after}, nobody touched anything")
     await _confirmed(scene, buyer, checkout["id"])
 
 

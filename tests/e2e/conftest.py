@@ -8,12 +8,8 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 
-from infra.demo.scene import Scene
-from infra.issuer import Issuer
-from infra.parts import AUDIENCE, ISSUER
-from infra.people import Api
+from infra.demo.scene import Scene, scene_on
 from infra.stack import Stack
-from tests.fakes.esewa import Simulator
 from tests.support.collector import Collector, collecting
 
 SETTINGS = {
@@ -48,13 +44,8 @@ async def clean(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 @asynccontextmanager
 async def playing(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Scene]:
-    async with Stack(folder, env=env) as stack:
-        addresses = stack.addresses
-        api = Api.at(addresses["gateway"])
-        async with Simulator(addresses["esewa"], addresses["esewa-control"]) as esewa:
-            issuer = Issuer.read(stack.keys.issuer_pem, ISSUER, AUDIENCE)
-            yield Scene(stack, api, issuer, esewa, Console(quiet=True))
-        await api.close()
+    async with Stack(folder, env=env) as stack, scene_on(stack, Console(quiet=True)) as scene:
+        yield scene
 
 
 @pytest.hookimpl(tryfirst=True)  # before the workers look for groups

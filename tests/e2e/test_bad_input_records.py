@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from contracts.topics import BY_NAME
 from infra.demo.chapters import at_stage, three_vendors
 from infra.demo.scene import Scene, eventually
+from infra.stack import Stack
 from services.chassis.consumer import Consumer
 from services.chassis.ids import new_id
 from services.chassis.listener import Place, caught_up
@@ -117,6 +118,7 @@ async def parked_by(scene: Scene, service: str) -> dict[Where, tuple[str, str]]:
 
 
 def nothing_was_logged(scene: Scene) -> None:
+    assert isinstance(scene.stack, Stack)
     logs = {path.name: path.read_text() for path in (scene.stack.folder / "logs").glob("*-0.log")}
     assert {f"{name}-0.log" for name in ("orders", "inventory", "payments", "gateway")} <= set(logs)
     assert [name for name, text in logs.items() if MARK in text or "Traceback" in text] == []

@@ -72,14 +72,37 @@ class Logged:
     fault: str | None
 
 
-class Simulator:
-    """Talks to a running simulator by its two URLs; `async with` it, or call `aclose`."""
+class _Carried(httpx2.AsyncHTTPTransport):
+    """Carries what is meant for one origin to another, as a published port does: the Host header stays."""
 
-    def __init__(self, base_url: str, control_url: str) -> None:
+    def __init__(self, origin: str) -> None:
+        super().__init__(limits=CONNECTIONS, trust_env=False)
+        self._origin = httpx2.URL(origin)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        to = self._origin
+        request.url = request.url.copy_with(scheme=to.scheme, host=to.host, port=to.port)
+        return await super().handle_async_request(request)
+
+
+class Simulator:
+    """Talks to a running simulator by its two URLs; `async with` it, or call `aclose`.
+
+    `published`: origins that forms and returns name -> where they are reached from here, for a payer who
+    sits behind ports that are published elsewhere.
+    """
+
+    def __init__(
+        self, base_url: str, control_url: str, *, published: Mapping[str, str] | None = None
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self.control_url = control_url.rstrip("/")
         self._browser = httpx2.AsyncClient(
-            timeout=BROWSER_TIMEOUT_S, limits=CONNECTIONS, follow_redirects=False, trust_env=False
+            timeout=BROWSER_TIMEOUT_S,
+            limits=CONNECTIONS,
+            follow_redirects=False,
+            trust_env=False,
+            mounts={seen: _Carried(here) for seen, here in (published or {}).items()},
         )
 
     @property

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from infra import processes, stack
+from infra.installation import NotRunningError
 from infra.ports import free_port
 from infra.processes import Program
 from infra.progress import silent
-from infra.stack import AlreadyRunningError, NotRunningError, Stack
+from infra.stack import AlreadyRunningError, Stack
 from infra.supervisor import State, Supervised
 from tests.support.waiting import until
 

@@ -21,6 +21,18 @@ def payload(result: PayResult) -> dict[str, str | float]:
     return content
 
 
+async def test_a_payer_behind_published_ports_reaches_what_the_form_names(
+    simulator: Simulator, merchant: Merchant
+) -> None:
+    gateway, shop = "http://gateway.invalid:8701", "http://shop.invalid:8080"
+    published = {gateway: simulator.base_url, shop: merchant.url}
+    async with Simulator(simulator.base_url, simulator.control_url, published=published) as payer:
+        form = payer.form_url.replace(payer.base_url, gateway)
+        result = await payer.pay(form, a_form("ref-1", merchant_url=shop))
+    assert (result.status, result.return_status) == ("PAID", 303)
+    assert [shop + visit for visit in merchant.visits] == [result.return_url]
+
+
 async def test_paying_moves_money_and_sends_a_signed_return(simulator: Simulator, merchant: Merchant) -> None:
     result = await simulator.pay(simulator.form_url, a_form("ref-1", "147.50", merchant_url=merchant.url))
     assert (result.status, result.return_status, result.return_location) == ("PAID", 303, "/thanks")
