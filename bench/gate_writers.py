@@ -25,6 +25,7 @@ PAGE: Final = 500
 WRITERS: Final = 32
 SLOW_FLUSH: Final = {"commit_delay": "1000", "commit_siblings": "0"}
 """Microseconds, and how many others must be writing for it."""
+WAYS: Final = ("none", "after the commit", "in transaction")
 NOTIFY: Final = f"select pg_notify('{CHANNEL}', '')"
 
 MAKE_QUEUE: Final = """
@@ -158,22 +159,36 @@ async def insert_while_dropping(dsn: str, admin_dsn: str) -> float:
             await one.close()
 
 
-async def commit_rates(dsn: str, *, seconds: float) -> dict[str, float]:
-    """Commits per second of 32 writers, by how the relay is woken; the middle of three interleaved rounds.
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Commits per second, and by how much hints change them: the middle of rounds judged one by one."""
 
-    Every flush takes 1 ms longer than this machine's: the leader of a group commit waits so long while it
-    holds the lock, as a slower disk would. `dsn` is the superuser's.
+    plain: float
+    hinting: float
+    ratio: float
+    ratio_inside: float
+
+
+async def commit_rates(dsn: str, *, rounds: int, seconds: float) -> Rates:
+    """What 32 writers commit without hints, with hints after the commit, and with `NOTIFY` inside.
+
+    The three take turns, so what disturbs the machine for a while disturbs a round and not one of them. Every
+    flush takes 1 ms longer than this machine's: the leader of a group commit waits so long while it holds the
+    lock, as a slower disk would. `dsn` is the superuser's, `seconds` are those of one turn.
     """
     async with asyncpg.create_pool(
         dsn, min_size=WRITERS, max_size=WRITERS, server_settings=SLOW_FLUSH
     ) as pool:
         await pool.execute(MAKE_KEYS)
         await pool.execute(FILL_KEYS, WRITERS)
-        rates: dict[str, list[float]] = {"none": [], "after the commit": [], "in transaction": []}
-        for _ in range(3):
-            for wake, found in rates.items():
-                found.append(await _commits(dsn, pool, wake, seconds / 3))
-    return {wake: statistics.median(found) for wake, found in rates.items()}
+        turns = [[await _commits(dsn, pool, wake, seconds) for wake in WAYS] for _ in range(rounds)]
+    plain, hinting, _ = [statistics.median(found) for found in zip(*turns, strict=True)]
+    return Rates(
+        plain,
+        hinting,
+        ratio=statistics.median(hinting / plain for plain, hinting, _ in turns),
+        ratio_inside=statistics.median(inside / plain for plain, _, inside in turns),
+    )
 
 
 async def _commits(dsn: str, pool: asyncpg.Pool, wake: str, seconds: float) -> float:

@@ -16,7 +16,7 @@ AHEAD_DAYS: Final = 2
 # A literal leaf name: a parameter cannot name a table. The names are made here from a number.
 IN_USE: Final = "select exists (select from inbox_{slot})"
 # A waiting lock makes everybody else wait behind it, so it waits for a moment and comes back later.
-LOCK: Final = "set local lock_timeout = '50ms'; lock table inbox_{slot} in access exclusive mode"
+LOCK: Final = "set local lock_timeout = '20ms'; lock table inbox_{slot} in access exclusive mode"
 EMPTY: Final = "truncate inbox_{slot}"
 
 

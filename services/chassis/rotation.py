@@ -19,8 +19,9 @@ CURSORS: Final = """
 """
 # A literal leaf name: a parameter cannot name a table. The names are made here from a number.
 NEWEST: Final = "select xid from outbox_{slot} order by xid desc limit 1"
-# A waiting lock makes everybody else wait behind it, so it waits for a moment and comes back later.
-LOCK: Final = "set local lock_timeout = '50ms'; lock table outbox_{slot} in access exclusive mode"
+# A waiting lock makes everybody else wait behind it, so it waits for a moment and comes back later: a good
+# deal less than the 50 ms that an insert may be held up at most.
+LOCK: Final = "set local lock_timeout = '20ms'; lock table outbox_{slot} in access exclusive mode"
 EMPTY: Final = "truncate outbox_{slot}"
 
 
