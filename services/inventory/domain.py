@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -218,14 +219,13 @@ def _reserved(wanted: Wanted, lines: Sequence[Line]) -> StockReserved:
         hold_no=wanted.hold_no,
         pay_within_s=wanted.pay_within_s,
         lines=tuple(_held_line(line) for line in lines),
-        deliveries=tuple(
-            Delivery(vendor_id=vendor_id, delivery_paisa=delivery_paisa)
-            for vendor_id, delivery_paisa in _deliveries(lines).items()
-        ),
+        deliveries=tuple(_delivery(*one) for one in _deliveries(lines).items()),
         total_paisa=total_of(lines),
     )
 
 
+# The same goods are wanted again and again, and a checked model costs more than finding it.
+@lru_cache(maxsize=4096)
 def _held_line(line: Line) -> HeldLine:
     return HeldLine(
         sku=line.sku,
@@ -235,6 +235,11 @@ def _held_line(line: Line) -> HeldLine:
         slug=line.slug,
         title=line.title,
     )
+
+
+@lru_cache(maxsize=4096)
+def _delivery(vendor_id: UUID, delivery_paisa: int) -> Delivery:
+    return Delivery(vendor_id=vendor_id, delivery_paisa=delivery_paisa)
 
 
 # ---------------------------------------------------------------------------- ending
