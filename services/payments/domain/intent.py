@@ -211,15 +211,24 @@ def both(first: Step, second: Step) -> Step:
 
 
 def moved(intent: Intent, to: IntentStatus) -> Intent:
-    """The intent in its next status; a step the machine does not have is our own mistake."""
+    """The intent in its next status."""
+    return altered(intent, status=reached(intent, to))
+
+
+def reached(intent: Intent, to: IntentStatus) -> IntentStatus:
+    """The next status; a step the machine does not have is our own mistake."""
     assert to in INTENT_NEXT[intent.status], f"{intent.status} -> {to}"
-    return altered(intent, status=to)
+    return to
 
 
 def moved_attempt(attempt: Attempt, to: AttemptStatus) -> Attempt:
     """The attempt in its next status; staying where it is is allowed."""
+    return altered(attempt, status=reached_attempt(attempt, to))
+
+
+def reached_attempt(attempt: Attempt, to: AttemptStatus) -> AttemptStatus:
     assert to == attempt.status or to in ATTEMPT_NEXT[attempt.status], f"{attempt.status} -> {to}"
-    return altered(attempt, status=to)
+    return to
 
 
 def with_attempt(intent: Intent, attempt: Attempt) -> Intent:

@@ -22,11 +22,12 @@ from services.payments.domain.intent import (
     both,
     charge_of,
     close_cases,
-    moved,
     moved_attempt,
     open_case,
     open_cases,
     quietly,
+    reached,
+    reached_attempt,
     telling,
     with_attempt,
     with_charge,
@@ -74,6 +75,8 @@ def _planned(intent: Intent, seen: Observation) -> Intent:
         awaited = intent.status is IntentStatus.AWAITING_PAYMENT
         close_at = intent.close_at if awaited else None
         due = next_check(attempt, seen.plan, seen.now, close_at=close_at, luck=seen.luck)
+    if attempt.next_check_at == due:
+        return intent
     return with_attempt(intent, altered(attempt, next_check_at=due))
 
 
@@ -111,7 +114,8 @@ def _take(intent: Intent, attempt: Attempt, seen: Observation, amount_paisa: int
     kind = ChargeKind.MISMATCH if differs else _kind_of(intent)
     charge = Charge(seen.id, attempt.id, attempt.provider, txn_id, amount_paisa, kind)
     status = AttemptStatus.MISMATCHED if kind is ChargeKind.MISMATCH else AttemptStatus.CONFIRMED
-    taken = with_charge(intent, moved_attempt(attempt, status), charge)
+    paid = altered(attempt, status=reached_attempt(attempt, status), next_check_at=None)
+    taken = with_charge(intent, paid, charge)
     cleared = _lift_suspicion(taken, attempt)
     return both(cleared, _allocate(cleared.state, charge, seen))
 
@@ -147,19 +151,20 @@ def _allocate(intent: Intent, charge: Charge, seen: Observation) -> Step:
 
 def _verify(intent: Intent, charge: Charge, seen: Observation) -> Step:
     late = intent.status in (IntentStatus.EXPIRED, IntentStatus.CANCELLED)
-    paid = intent if intent.status is IntentStatus.CANCELLED else moved(intent, IntentStatus.SUCCEEDED)
-    assert paid.amount_paisa is not None
+    cancelled = intent.status is IntentStatus.CANCELLED  # and stays so: its money only goes back
+    status = intent.status if cancelled else reached(intent, IntentStatus.SUCCEEDED)
+    assert intent.amount_paisa is not None
     verified = PaymentVerified(
         subject_id=intent.subject_id,
         intent_id=intent.subject_id,
         attempt_id=charge.attempt_id,
         payment_id=charge.id,
         provider=charge.provider,
-        amount_paisa=paid.amount_paisa,
+        amount_paisa=intent.amount_paisa,
         late=late,
         verified_at=seen.now,
     )
-    told = telling(altered(paid, verified_at=seen.now), verified)
+    told = telling(altered(intent, status=status, verified_at=seen.now), verified)
     return both(told, close_cases(told.state, open_cases(told.state, "undecided"), "the payment arrived"))
 
 

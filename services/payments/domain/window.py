@@ -95,7 +95,7 @@ def _with_new_attempt(intent: Intent, new: NewAttempt) -> Step:
         amount_paisa=intent.amount_paisa,
         pay_by=intent.pay_by,
     )
-    return telling(with_attempt(intent, attempt), opened)
+    return telling(altered(intent, attempts=(*intent.attempts, attempt)), opened)
 
 
 def hear_return(intent: Intent | None, returned: PayerReturned) -> Decision[Intent]:
