@@ -40,7 +40,7 @@ create table hold_orders (
     order_id uuid primary key,
     seq bigint not null default 0,           -- ce_sequence: events told about this order, over all its holds
     closes_all boolean not null default false -- cancelled before an order existed: nothing is ever held again
-) with (fillfactor = 70);
+) with (fillfactor = 45);                    -- every row is counted on at least once, most in their own page
 
 -- A tombstone is a hold without lines that is `ended`: its end was heard before its beginning.
 create table holds (
@@ -57,7 +57,8 @@ create unique index holds_one_held on holds (order_id) where status = 'held';
 
 -- Price, vendor and names as they were when the hold was made: a revived order keeps them.
 -- No foreign key to the catalogue: its check would lock a shared row for every line, and the SKU
--- was read under its stock row's lock in the same transaction.
+-- was read under its stock row's lock in the same transaction. None to the hold: one statement writes both,
+-- and the service can delete neither.
 create table hold_lines (
     order_id uuid not null,
     hold_no int not null,
@@ -68,8 +69,7 @@ create table hold_lines (
     delivery_paisa bigint not null check (delivery_paisa >= 0), -- of the vendor, once per order, not per line
     slug text not null,
     title text not null,
-    primary key (order_id, hold_no, sku),
-    foreign key (order_id, hold_no) references holds
+    primary key (order_id, hold_no, sku)
 );
 
 -- Why a person changed a stock; the units themselves are in the ledger.

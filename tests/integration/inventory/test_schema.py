@@ -82,10 +82,6 @@ VIOLATIONS = {
     "holds_closed_when_not_held: ended but open": "update holds set status = 'ended'",
     "holds_one_held": "insert into holds (order_id, hold_no, status) select order_id, 2, 'held' from holds",
     "hold_lines_pkey": "insert into hold_lines select * from hold_lines",
-    "hold_lines_order_id_hold_no_fkey": """
-        insert into hold_lines
-        select order_id, 9, sku, quantity, price_paisa, vendor_id, delivery_paisa, slug, title from hold_lines
-    """,
     "hold_lines_quantity_check": """
         insert into hold_lines
         select order_id, hold_no, 'z', 0, price_paisa, vendor_id, delivery_paisa, slug, title from hold_lines
