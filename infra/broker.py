@@ -24,8 +24,8 @@ from infra.processes import Program
 
 HERE = Path(__file__).parent / "kafka"
 CACHE = Path(__file__).parents[1] / ".cache" / "kafka"
-# One node with a small heap on few cores: collecting in parallel with the work costs a third of the broker's CPU
-# and buys pauses that nobody here would notice.
+# One node with a small heap on few cores: collecting beside the work costs a third of the broker's CPU, and
+# the pauses it saves would be noticed by nobody.
 HEAP = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")
 # Formatting takes a second, most of it the compiler warming up for work that never comes.
 SHORT_LIVED = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
