@@ -98,9 +98,10 @@ def rollup_(rounds: Annotated[int, typer.Option(min=1)] = 1000) -> None:
 @app.command("gates")
 def gates_(
     share: Annotated[float, typer.Option(help="Of full length.", min=0.01, max=1.0)] = 1.0,
+    only: Annotated[int, typer.Option(help="One gate by its number; 0: all.")] = 0,
 ) -> None:
     """The gates of outbox and inbox, each with its negative control."""
-    _run(lambda made: gates.measure(made, share), kafka=False)
+    _run(lambda made: gates.measure(made, share, only), kafka=False)
 
 
 @app.command("memory")
