@@ -79,7 +79,8 @@ class ByHttp:
     async def finish(self) -> dict[str, Any]:
         if self._customers is not None:
             await self._customers.go()
-        return await self.inner.finish()
+        noticed = await self.inner.finish()
+        return noticed | {"asked_again": self.inner.progress.asked_again}
 
     async def audit(self, orders: int) -> list[str]:
         return await self.inner.audit(orders)
@@ -101,6 +102,8 @@ async def measure(ground: Ground, plan: Plan) -> Report:
             LOG.print(f"round {number + 1}: {name}: {run.rate:,.0f}/s, {run.cpu.total:.2f} ms", style="dim")
     for one in rounds.values():
         _add(report, one)
+        if again := sum(run.noticed["asked_again"] for run in one.runs):
+            report.notes.append(f"{one.name}: {again} requests were answered with 503 and repeated")
     _compare(report, list(rounds.values()))
     for rate in plan.rates:
         for start in starts.values():

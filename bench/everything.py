@@ -25,8 +25,8 @@ MEASUREMENTS: Final = (
     Measurement(("pipeline",), 12),
     Measurement(("pipeline", "--http"), 4),
     Measurement(("relay",), 1),
-    Measurement(("gates",), 6),
-    Measurement(("rollup",), 6),
+    Measurement(("gates",), 5),
+    Measurement(("rollup",), 7),
     Measurement(("memory",), 1),
 )
 

@@ -31,6 +31,8 @@ class Progress:
     """By number, where orders enter by HTTP: when the request was written."""
     answered: dict[int, float] = field(default_factory=dict)
     """By number, where orders enter by HTTP: when its answer had been read."""
+    asked_again: int = 0
+    """Requests repeated because the service was too busy."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bench.results import Gate
 from bench.wire import clock
 from infra.ports import free_port
 from tests.conftest import Server
+from tests.support.waiting import until
 
 
 class Imaginary:
@@ -118,19 +120,47 @@ async def test_the_replaced_design_is_entered_by_http_and_answers_every_customer
     assert len(door.progress.finalized) == 50  # ten more to warm up
 
 
-async def test_a_customer_who_is_refused_ends_the_run() -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nnope")
+@asynccontextmanager
+async def door_that_says(*heads: bytes) -> AsyncIterator[int]:
+    """The port of a server that answers one request after the other so, with an empty body."""
 
-    async with await asyncio.start_server(refuse, customers.HOST, 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            for head in heads:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, customers.HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_customer_who_is_refused_ends_the_run() -> None:
+    async with door_that_says(b"409 Conflict") as port:
         asking = Customers(port, {1: b"POST / HTTP/1.1\r\n\r\n"}, Progress())
         await asking.come()
         asking.place([1])
-        with pytest.raises(customers.RefusedError, match="409 conflict: nope"):
+        with pytest.raises(customers.RefusedError, match="409 conflict"):
             await _until_somebody_is_refused(asking)
         await asking.go()
+
+
+async def test_a_customer_asks_again_where_the_service_was_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(customers, "ASK_AGAIN_S", 0.0)
+    progress = Progress()
+    async with door_that_says(b"503 Service Unavailable", b"201 Created") as port:
+        asking = Customers(port, {1: b"POST / HTTP/1.1\r\n\r\n"}, progress)
+        await asking.come()
+        asking.place([1])
+        await until(lambda: _is_answered(progress))
+        await asking.go()
+    assert progress.asked_again == 1
+    assert progress.answered[1] >= progress.asked[1]
+
+
+async def _is_answered(progress: Progress) -> bool:
+    return bool(progress.answered)
 
 
 async def _until_somebody_is_refused(asking: Customers) -> None:
