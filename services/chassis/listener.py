@@ -29,6 +29,8 @@ STOP_S = 8.0
 REWIND_PAUSE_S = 0.5
 LOOK_S = 1.0
 SAY_EVERY_S = 60.0
+COMMIT_ALL_S = 10.0
+"""Where nothing arrives, too, the group says how far it has read: its age and `caught_up` go by that."""
 
 
 class _RawCodec:
@@ -64,6 +66,27 @@ async def tolerant_parser(records: Sequence[Any], original: Any) -> Any:  # noqa
     message = await original((_printable(records[0]),))
     message.raw_message = tuple(records)
     return message
+
+
+class Moved:
+    """The consumer as a batch sees it: its commit says how far this batch has come, and nothing of others.
+
+    A member holds up to a gross of partitions, and a commit of all of them writes a record for each.
+    """
+
+    def __init__(self, consumer: Any, records: Sequence[Any]) -> None:  # noqa: ANN401 - aiokafka has no types
+        self._consumer = consumer
+        self._ends = {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}
+
+    async def commit(self) -> None:
+        """What was taken away meanwhile is its new owner's to commit."""
+        held = self._consumer.assignment()
+        if ends := {place: end for place, end in self._ends.items() if place in held}:
+            await self._consumer.commit(ends)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read again from here."""
+        self._consumer.seek(partition=partition, offset=offset)
 
 
 class Drain(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -108,6 +131,7 @@ class Listener:
         self.group = f"{place.prefix}{consumer.service}"
         self.progress = Progress()
         self.watching: asyncio.Task[None] | None = None
+        self.commit_all_at = 0.0
         self.broker = self._broker()
         self.subscriber = self._subscribe()
 
@@ -151,7 +175,7 @@ class Listener:
         try:
             await self._hear_all(msg.raw_message)
             # Inside the busy window, after the database commit; a commit that fails is only a redelivery.
-            await msg.ack()
+            await self._commit(msg)
         except Exception:
             self.progress.note_failure(time.monotonic())
             # FastStream rewinds and reads again at once; a failure that stays must not spin.
@@ -159,6 +183,15 @@ class Listener:
             raise
         finally:
             self.drain.idle.set()
+
+    async def _commit(self, msg: KafkaMessage) -> None:
+        """The offsets of this batch; now and then of all partitions: what was read has all been heard."""
+        now = time.monotonic()
+        if now >= self.commit_all_at:
+            self.commit_all_at = now + COMMIT_ALL_S
+        else:
+            msg.consumer = Moved(msg.consumer, msg.raw_message)
+        await msg.ack()
 
     async def _hear_all(self, raws: Sequence[Any]) -> None:
         # A transaction per topic: two topics in one could take the same rows in different orders.
