@@ -30,6 +30,10 @@ check: $(READY) ## style, format and types
 test: $(READY) ## the whole suite, against a real broker and a real database
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
+.PHONY: mutants
+mutants: $(READY) ## ten bugs planted one by one: which test catches each, and how fast
+	$(BIN)/python -m tests.mutants
+
 .PHONY: demo
 demo: $(READY) ## a story played on the whole system; stays up on a terminal
 	$(BIN)/python -m infra.demo
