@@ -10,10 +10,11 @@ import orjson
 from contracts.event import Event
 from contracts.orders import ItemFulfilled
 from services.chassis.app import Service
-from services.inventory import handlers
+from services.inventory import handlers, reconcilers
 from services.inventory.app import build
 from services.inventory.settings import InventorySettings
 from tests.integration.crash.place import Place, settings_for
+from tests.support.crash.registered import alarms
 from tests.support.crash.trying import Scenario, Work
 from tests.support.crash.work import Hearing
 from tests.unit.inventory import examples
@@ -59,11 +60,16 @@ def sold(order_id: UUID) -> Event:
     return examples.finalized(order_id, a=2, b=1)
 
 
-async def _alarms(place: Place) -> Work:
-    await place.world.fill(a=5)
-    await place.world.hear(examples.placed(uuid4()))
-    await place.admin.execute("update holds set opened_at = now() - interval '7 hours'")
-    return place.heal("alarm_old_holds")
+def alarm(name: str) -> Scenario:
+    """A hold is far too old when the duty looks."""
+
+    async def prepare(place: Place) -> Work:
+        await place.world.fill(a=5)
+        await place.world.hear(examples.placed(uuid4()))
+        await place.admin.execute("update holds set opened_at = now() - interval '7 hours'")
+        return place.heal(name)
+
+    return Scenario(prepare, idle=True)
 
 
 def asks(request: str, body: object = None, **said: Any) -> Scenario:  # noqa: ANN401
@@ -86,7 +92,7 @@ SCENARIOS: Final = {
     "item.shipped": hears(lambda one: examples.shipped(one, quantity=2), placed),
     "item.fulfilled": hears(fulfilled, placed),
     "item.cancelled": hears(lambda one: examples.item_cancelled(one, UUID(int=one.int ^ 1)), placed, sold),
-    "alarm_old_holds": Scenario(_alarms, idle=True),
+    **{one: alarm(one) for one in alarms(reconcilers)},
     "POST /v1/vendor/stock/{sku}/adjustments": asks(
         "POST /v1/vendor/stock/a/adjustments", COUNTED, role="vendor", vendor_id=VENDOR
     ),

@@ -8,16 +8,17 @@ from typing import Any, Final
 
 from contracts.event import Event
 from contracts.orders import ItemCancelled, ItemFulfilled, ItemShipped
-from services.chassis import housekeeping
 from services.chassis.app import Service
+from services.chassis.housekeeping import HOUSEKEEPING
 from services.chassis.ids import new_id
-from services.orders import handlers
+from services.orders import handlers, reconcilers
 from services.orders.actions import items as item_actions
 from services.orders.app import build
 from services.orders.domain import Actor, Checkout, ItemStatus, MoveItem
 from services.orders.settings import OrdersSettings
 from tests.integration.crash.place import Place, settings_for
 from tests.integration.orders.front import CHECKOUT
+from tests.support.crash.registered import alarms
 from tests.support.crash.trying import Scenario, Work
 from tests.support.crash.work import Healing, Hearing
 from tests.unit.orders import making
@@ -80,7 +81,7 @@ async def move(place: Place, order: Checkout, item_id: Any, status: ItemStatus) 
         await item_actions.move_items(tx, [command])
 
 
-def heals(name: str, *stages: str, spoil: tuple[str, ...] = (AGE,)) -> Scenario:
+def heals(name: str, *stages: str, spoil: tuple[str, ...] = (AGE,), idle: bool = False) -> Scenario:
     """Two of each of these are far too old when the duty looks."""
 
     async def prepare(place: Place) -> Work:
@@ -91,7 +92,7 @@ def heals(name: str, *stages: str, spoil: tuple[str, ...] = (AGE,)) -> Scenario:
             await place.admin.execute(statement)
         return place.heal(name)
 
-    return Scenario(prepare)
+    return Scenario(prepare, idle=idle)
 
 
 async def _placed(place: Place) -> None:
@@ -177,7 +178,7 @@ def sweeps(name: str, *, idle: bool = True) -> Scenario:
     async def prepare(place: Place) -> Work:
         await place.world.confirmed(new_id())
         await place.admin.execute(OLD_ANSWER)
-        [duty] = [one for one in housekeeping.HOUSEKEEPING if one.name == name]
+        [duty] = [one for one in HOUSEKEEPING if one.name == name]
         return Healing(duty)
 
     return Scenario(prepare, idle=idle)
@@ -211,9 +212,8 @@ SCENARIOS: Final = {
         "confirmed",
         spoil=("update order_items set status = 'delivered', delivered_at = now()",),
     ),
-    "forget_old_answers": sweeps("forget_old_answers", idle=False),
-    "empty_old_days": sweeps("empty_old_days"),
-    "empty_old_inbox_days": sweeps("empty_old_inbox_days"),
+    **{one.name: sweeps(one.name, idle=one.name != "forget_old_answers") for one in HOUSEKEEPING},
+    **{one: heals(one, "unpaid", "confirmed", idle=True) for one in alarms(reconcilers)},
     "POST /v1/checkouts": Scenario(_places),
     "POST /v1/checkouts/{id}/cancel": Scenario(_cancels),
     "PUT /v1/cart/items/{sku}": Scenario(_puts, frozenset({"cart_lines.expires_at"})),

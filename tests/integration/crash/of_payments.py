@@ -10,7 +10,7 @@ from uuid import UUID
 from contracts.event import Event
 from services.chassis.app import Runtime, Service
 from services.chassis.ids import new_id
-from services.payments import gateways, handlers
+from services.payments import gateways, handlers, reconcilers
 from services.payments.app import build
 from services.payments.poller import Line
 from services.payments.providers import Adapter, Answer, Asked
@@ -29,6 +29,7 @@ from tests.integration.payments.desk import (
     reserved,
 )
 from tests.support.crash.fate import Fate
+from tests.support.crash.registered import alarms
 from tests.support.crash.trying import Life, Scenario, Work
 from tests.support.crash.work import Hearing
 
@@ -199,7 +200,20 @@ async def _verifies(place: Place) -> Work:
     return _asks(place, f"POST /v1/admin/payments/attempts/{attempt['id']}/verify")
 
 
+def watches(name: str) -> Scenario:
+    """Something of everything is there when the duty looks."""
+
+    async def prepare(place: Place) -> Work:
+        order = await ordered(place.world)
+        await place.world.cancel_items(item_cancelled(order))
+        await place.world.opened()
+        return place.heal(name)
+
+    return Scenario(prepare, idle=True)
+
+
 SCENARIOS: Final = {
+    **{one: watches(one) for one in alarms(reconcilers)},
     "stock.reserved": hears(nothing, reserved),
     "order.finalized": hears(paid, finalized),
     "order.cancelled": hears(paid, cancelled),

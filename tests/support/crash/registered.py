@@ -2,11 +2,17 @@
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Final
 
 from fastapi.routing import iter_route_contexts
 
 from services.chassis.app import Service
 from services.chassis.housekeeping import HOUSEKEEPING
+from services.chassis.reconciler import Reconciler
+
+BY_HAND: Final = "/internal/operator/"
+"""What a person does with a reason, and sees the outcome of: no machine ever repeats it."""
 
 
 def everything(service: Service) -> set[str]:
@@ -21,5 +27,12 @@ def _requests(service: Service) -> Iterator[str]:
     """Requests that change something: all but GET, and the GET that calls an action."""
     for route in iter_route_contexts(service.router.routes):
         for method in getattr(route, "methods", None) or ():
-            if method != "GET" or "actions." in inspect.getsource(route.endpoint):
+            changes = method != "GET" or "actions." in inspect.getsource(route.endpoint)
+            if changes and not route.path.startswith(BY_HAND):
                 yield f"{method} {route.path}"
+
+
+def alarms(reconcilers: ModuleType) -> list[str]:
+    """The duties of a service that only call somebody: they are all tried alike."""
+    duties = [one for one in vars(reconcilers).values() if isinstance(one, Reconciler)]
+    return [one.name for one in duties if one.name.startswith("alarm_")]
