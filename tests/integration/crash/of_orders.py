@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.event import Event
-from contracts.orders import ItemCancelled, ItemFulfilled, ItemShipped
+from contracts.orders import ItemCancelled, ItemFulfilled, ItemShipped, ItemStep
 from services.chassis.app import Service
 from services.chassis.housekeeping import HOUSEKEEPING
 from services.chassis.ids import new_id
@@ -29,7 +29,7 @@ OLD_ANSWER: Final = """
     insert into idempotency_keys (caller, route, key, fingerprint, status, body, headers, created_at)
     values (gen_random_uuid(), 'POST /v1/checkouts', 'old', 'x', 201, '{}', '{}', now() - interval '2 days')
 """
-ITEM_EVENTS: Final = {
+ITEM_EVENTS: Final[dict[str, type[ItemStep]]] = {
     "item.shipped": ItemShipped,
     "item.fulfilled": ItemFulfilled,
     "item.cancelled": ItemCancelled,

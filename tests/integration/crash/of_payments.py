@@ -44,7 +44,7 @@ ASKED_ABOUT: Final = frozenset({"attempts.next_check_at", "attempts.answered_at"
 
 def wired(dsn: str, folder: Path, simulator: Simulator) -> Service:
     """Payments on this database, with the gateway's stand-in."""
-    urls = {"esewa_form_url": simulator.form_url, "esewa_status_url": simulator.status_url}
+    urls: dict[str, Any] = {"esewa_form_url": simulator.form_url, "esewa_status_url": simulator.status_url}
     return build(PaymentsSettings(**settings_for(dsn, folder), **urls, **QUICK))
 
 
@@ -66,7 +66,7 @@ def through_mortal_gateways(life: Life) -> None:
     adapters = gateways.in_use().adapters
     for provider, adapter in adapters.items():
         real = adapter.adapter if isinstance(adapter, MortalGateway) else adapter
-        adapters[provider] = MortalGateway(real, life.fate)  # type: ignore[assignment]
+        adapters[provider] = MortalGateway(real, life.fate)
 
 
 @dataclass(slots=True)

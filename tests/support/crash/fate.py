@@ -137,7 +137,8 @@ class MortalDatabase(Database):
 
     async def _make_pool(self) -> asyncpg.Pool:
         pool = await super()._make_pool()
-        pool._connection_class = mortal(self.fate)  # noqa: SLF001 - it opens none before it is asked
+        # It opens none before it is asked for one.
+        pool._connection_class = mortal(self.fate)  # type: ignore[attr-defined] # noqa: SLF001
         return pool
 
     async def end(self) -> None:

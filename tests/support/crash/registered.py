@@ -26,10 +26,12 @@ def everything(service: Service) -> set[str]:
 def _requests(service: Service) -> Iterator[str]:
     """Requests that change something: all but GET, and the GET that calls an action."""
     for route in iter_route_contexts(service.router.routes):
+        endpoint, path = route.endpoint, route.path
+        if endpoint is None or path is None or path.startswith(BY_HAND):
+            continue
         for method in getattr(route, "methods", None) or ():
-            changes = method != "GET" or "actions." in inspect.getsource(route.endpoint)
-            if changes and not route.path.startswith(BY_HAND):
-                yield f"{method} {route.path}"
+            if method != "GET" or "actions." in inspect.getsource(endpoint):
+                yield f"{method} {path}"
 
 
 def alarms(reconcilers: ModuleType) -> list[str]:
