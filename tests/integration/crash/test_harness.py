@@ -72,7 +72,7 @@ async def test_a_handler_without_any_guard_of_its_own_takes_effect_once(bench: B
         "COMMIT;",
         "(commit",  # the offsets
     ]
-    assert tried.runs == 13
+    assert tried.runs == 14
 
 
 async def test_a_handler_that_writes_outside_its_transaction_is_found_out(bench: Bench) -> None:

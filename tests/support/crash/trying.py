@@ -71,9 +71,12 @@ async def try_everywhere(
     tried.wrong += [f"asked twice: {one}" for one in differences(expected, seen(twice, known))]
     for blow in blows(steps):
         tried.runs += 1
-        found = await trial.disturbed(blow)
+        fell, found = await trial.disturbed(blow)
+        where = f"{blow.way.value} {blow.when.value} step {blow.step} ({steps[blow.step]})"
+        if not fell:
+            tried.wrong.append(f"{where}: this time it never came to that step")
         tried.wrong += [
-            f"{blow.way.value} {blow.when.value} step {blow.step} ({steps[blow.step]}), {what}: {one}"
+            f"{where}, {what}: {one}"
             for what, rows in found.items()
             for one in differences(expected, seen(rows, known))
         ]
@@ -104,19 +107,18 @@ class Trial:
             self.work.ask_again()
         return fate.steps, await self.ground.read(self.differing)
 
-    async def disturbed(self, blow: Blow) -> dict[str, Tables]:
-        """What is in the tables after the next life has done it, and after it was asked for once more."""
+    async def disturbed(self, blow: Blow) -> tuple[bool, dict[str, Tables]]:
+        """Whether the blow fell; the tables once the next life has done it, and once it was asked for again."""
         await self._begin()
         fate = Fate(blow)
         await self._live(fate)
-        assert fate.struck, f"it never came to step {blow.step}: {fate.steps}"
         await self._until_done()
         done = {"done again": await self.ground.read(self.differing)}
         if blow.way is Way.KILLED:
             self.work.ask_again()
             await self._until_done()
             done["and asked for again"] = await self.ground.read(self.differing)
-        return done
+        return fate.struck, done
 
     async def _begin(self) -> None:
         await self.ground.until_alone()
