@@ -108,7 +108,7 @@ class Trial:
         return fate.steps, await self.ground.read(self.differing)
 
     async def disturbed(self, blow: Blow) -> tuple[bool, dict[str, Tables]]:
-        """Whether the blow fell; the tables once the next life has done it, and once it was asked for again."""
+        """Whether the blow fell; the tables once the next life has done it, and once it was asked again."""
         await self._begin()
         fate = Fate(blow)
         await self._live(fate)
