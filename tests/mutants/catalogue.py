@@ -9,7 +9,6 @@ from tests.mutants.planted import Plant
 HARNESS: Final = "tests/integration/crash/test_harness.py"
 ORDERS: Final = "tests/integration/crash/test_orders.py"
 RELAY: Final = "tests/integration/crash/test_relay.py"
-ITEMS: Final = "tests/integration/orders/test_items.py"
 RACES: Final = "tests/integration/crash/test_races.py"
 ANYWHERE: Final = "test_ended_at_any_step_and_done_again_it_takes_effect_once"
 
@@ -49,13 +48,13 @@ ALL: Final = (
         "no lock in the roll-up",
         planted.no_lock_in_the_roll_up,
         "races on real rows",
-        (f"{ITEMS}::test_items_are_read_after_the_lock",),
+        (f"{RACES}::test_a_roll_up_waits_for_another_one_of_its_order_and_finds_it_done",),
     ),
     Mutant(
         "SKIP LOCKED in the roll-up",
         planted.skip_locked_in_the_roll_up,
         "races on real rows",
-        (f"{ITEMS}::test_items_are_read_after_the_lock",),
+        (f"{RACES}::test_a_roll_up_waits_for_another_one_of_its_order_and_finds_it_done",),
     ),
     _by_crashes("expiry from process memory", planted.expiry_from_process_memory, "expire_unpaid"),
     Mutant(

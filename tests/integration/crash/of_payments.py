@@ -36,7 +36,7 @@ from tests.support.crash.work import Hearing
 TIED: Final = "update outbox_shard set snap = pg_current_snapshot()"
 DUE: Final = "update attempts set next_check_at = now() where next_check_at is not null"
 ANSWERED: Final = "update attempts set answered_at = now() + interval '1 s'"
-ASKED_AGAIN: Final = frozenset({"gateway_observations", "attempts.checks"})
+ASKED_AGAIN: Final = frozenset({"gateway_observations", "attempts.checks", "intents.version"})
 """A gateway that is asked twice is written down twice."""
 ASKED_ABOUT: Final = frozenset({"attempts.next_check_at", "attempts.answered_at"})
 """Who wants to pay again has every attempt asked about first, also the one that the lost answer opened."""
