@@ -25,6 +25,7 @@ from services.chassis.listener import Listener, Place, caught_up
 from services.chassis.migrate import ForeignSchemaError
 from services.chassis.reconciler import Reconciler, keep_running
 from services.chassis.relay import Relay
+from services.chassis.retrier import keep_retrying
 from services.chassis.settings import OwnerSettings, ServiceSettings
 from services.chassis.supervision import keep_alive
 from services.chassis.telemetry import start_tracing, stop_tracing
@@ -142,6 +143,7 @@ class Process:
             consumer = service.consumer
             self.health.consuming = lambda: False
             self._spawn("consumer", self._on_our_schema(partial(self._listen, consumer, db, place)))
+            self._spawn("retrier", self._on_our_schema(partial(keep_retrying, db, consumer, self.stopping)))
 
         async def read_to_the_end(topics: Sequence[str]) -> bool:
             return await caught_up(place, service.name, topics)

@@ -184,7 +184,9 @@ async def _take_effect(
     )
     free = [one for one in fresh if one.key not in blocked]
     parked = [
-        parking.waiting(one, "BEHIND", "waits behind a parked record") for one in fresh if one.key in blocked
+        parking.waiting(one, parking.BEHIND, "waits behind a parked record")
+        for one in fresh
+        if one.key in blocked
     ]
     topic = hearing.subscription.event.TOPIC
     tally.outcomes["duplicate"] += len(heard) - len(fresh)

@@ -12,6 +12,8 @@ from services.chassis.records import Heard, Malformed, Record
 
 PARKED = Counter("kb_parked_messages_total", "Records set aside.", ["topic", "state", "reason"])
 Labels: TypeAlias = tuple[str, str, str]
+BEHIND = "BEHIND"
+"""The reason of a record that did not fail itself: its key was blocked when it came."""
 
 # A malformed record has no inbox row that would make it once, so its place in the topic does. The place alone
 # would not do for events: in a topic that was made anew, another one may stand there.
@@ -24,10 +26,13 @@ PARK = """
     returning topic, state, reason
 """
 
+# A key that is blocked already is locked by the update: a retrier that is about to release it is waited for,
+# and the key is blocked anew behind it. With "do nothing" the record would wait for ever in a free key.
 BLOCK = """
-    insert into inbox_block (consumer, key)
-    select $1, key from unnest($2::text[]) as failing (key) order by key
-    on conflict do nothing
+    insert into inbox_block (consumer, key, next_at)
+    select $1, key, now() + make_interval(secs => 0.5 + random() / 2)
+    from unnest($2::text[]) as failing (key) order by key
+    on conflict (consumer, key) do update set since = inbox_block.since
 """
 
 
@@ -66,7 +71,9 @@ async def park(tx: Tx, consumer: int, parked: Sequence[Parked]) -> list[Labels]:
     if not parked:
         return []
     rows = await tx.fetch(PARK, consumer, *zip(*(_row(one) for one in parked), strict=True))
-    keys = sorted({one.record.key for one in parked if one.state == "parked"})
+    # Whoever found its key blocked has locked the block FOR SHARE; locking it again could only deadlock.
+    failing = [one for one in parked if one.state == "parked" and one.reason != BEHIND]
+    keys = sorted({_storable(one.record.key) for one in failing})
     if keys:
         await tx.execute(BLOCK, consumer, keys)
     return [(row["topic"], row["state"], row["reason"]) for row in rows]
