@@ -152,9 +152,8 @@ async def _decide(ground: Ground, sink: PickySink) -> None:
     sink.bad = {ground.told[key][BAD_FROM - 1] for key in (SKIPPED, HOPELESS)}
     async with ground.db.transaction() as tx:
         first = await tx.fetchval(FIRST, SKIPPED)
-        await parked_rows.skip(tx, [first], REASON)
-        for key in POISONED:
-            await parked_rows.retry(tx, TOPIC, key)
+        await parked_rows.skip(tx, [first], REASON, "gate")
+        await parked_rows.retry(tx, [(TOPIC, key) for key in POISONED])
 
     async def decided() -> bool:
         states = await ground.states()

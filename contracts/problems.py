@@ -65,6 +65,11 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     # Payments
     "REFUND_TOO_LARGE": ProblemType(422, "More than what was paid cannot be refunded"),
     "REVIEW_CASE_CLOSED": ProblemType(409, "The review case is closed"),
+    # Operations
+    "NOT_PARKED": ProblemType(409, "The record is no longer parked"),
+    "RECORD_IN_FLIGHT": ProblemType(409, "Somebody is at work on this just now; try again"),
+    "REPLAY_TOO_LARGE": ProblemType(422, "The selection names more records than may be replayed at once"),
+    "EDITING_OFF": ProblemType(403, "Editing parked records is switched off here"),
     # Us
     "INTERNAL_ERROR": ProblemType(500, "Something is wrong on our side"),
     "UPSTREAM_INVALID": ProblemType(502, "A service behind the gateway answered nonsense"),

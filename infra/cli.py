@@ -9,6 +9,7 @@ import typer
 from infra.audit import audit_command
 from infra.issuer import Issuer
 from infra.outbox import outbox
+from infra.parked import parked
 from infra.parts import AUDIENCE, ISSUER, ROOT
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -22,6 +23,7 @@ def main() -> None:
 
 app.command("audit")(audit_command)
 app.add_typer(outbox, name="outbox")
+app.add_typer(parked, name="parked")
 
 
 @app.command()

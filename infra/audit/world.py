@@ -21,11 +21,14 @@ PAGE: Final = 5000
 STATEMENT_TIMEOUT_MS: Final = 120_000
 TRUTH_TIMEOUT_S: Final = 30.0
 
-# A flow is named by its first key; only an event of another key says so.
+# A flow is named by its first key; only an event of another key says so. What somebody put into the place of
+# a body that the broker had refused is what was told.
 OUTBOX: Final = """
-    select event_id, part, topic, key, key_seq, event_type, substring(sha256(payload) for 16) as digest,
-           coalesce(correlation_id::text, key) as correlation, causation_id, created_at
-    from outbox
+    select told.event_id, told.part, told.topic, told.key, told.key_seq, told.event_type,
+           substring(sha256(coalesce(mended.edited_payload, told.payload)) for 16) as digest,
+           coalesce(told.correlation_id::text, told.key) as correlation, told.causation_id, told.created_at
+    from outbox as told
+    left join outbox_parked as mended on mended.id = told.id and mended.edited_payload is not null
 """
 INBOX: Final = "select consumer, event_id from inbox"
 

@@ -1,9 +1,9 @@
 """Chassis: what every service stands on.
 
 Owns:    outbox, outbox_shard, outbox_relay, outbox_parked, inbox, inbox_block, inbox_parked,
-         idempotency_keys, reconciler_runs, schema_migrations (in every service's database)
+         idempotency_keys, reconciler_runs, operator_actions, schema_migrations (in every service's database)
 Listens: nothing by itself
 Tells:   whatever its service told it
-Offers:  /healthz, /readyz, /metrics
+Offers:  /healthz, /readyz, /metrics, /internal/operator/parked
 Heals:   empty_old_days, empty_old_inbox_days, forget_old_answers
 """

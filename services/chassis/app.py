@@ -16,16 +16,17 @@ import uvloop
 from fastapi import APIRouter
 from starlette.middleware import Middleware
 
-from services.chassis import logs, ops
+from services.chassis import logs, ops, parked_api
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.housekeeping import HOUSEKEEPING
 from services.chassis.http import ANSWER_WITHIN_S, make_app
 from services.chassis.listener import Listener, Place, caught_up
 from services.chassis.migrate import ForeignSchemaError
+from services.chassis.parked_actions import Desk
 from services.chassis.reconciler import Reconciler, keep_running
 from services.chassis.relay import Relay
-from services.chassis.retrier import keep_retrying
+from services.chassis.retrier import keep_retrying, subscriptions_of
 from services.chassis.settings import OwnerSettings, ServiceSettings
 from services.chassis.supervision import keep_alive
 from services.chassis.telemetry import start_tracing, stop_tracing
@@ -96,12 +97,20 @@ class Process:
             return None
         return Database(settings.database_url, name=settings.instance, size=settings.pool_size)
 
+    def _desk(self) -> Desk | None:
+        settings, consumer = self.service.settings, self.service.consumer
+        if self.db is None or not isinstance(settings, OwnerSettings):
+            return None
+        hears = subscriptions_of(consumer) if consumer else {}
+        return Desk(self.db, self.service.name, hears, settings.parked_edits)
+
     def _uvicorn(self) -> uvicorn.Config:
         settings = self.service.settings
         app = make_app(
             self.service.name,
-            routers=[self.service.router, ops.router],
+            routers=[self.service.router, ops.router, *([parked_api.router] if self.db else [])],
             state={"db": self.db, "settings": settings, "runtime": self.runtime, "health": self.health}
+            | {"desk": self._desk()}
             | self.service.state,
             middleware=self.service.middleware,
             answer_within_s=self.service.answer_within_s,

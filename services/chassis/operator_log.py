@@ -1,16 +1,25 @@
 """The operators' log: who did what to which thing and why, written in the transaction that does it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
+
+import asyncpg
 
 from services.chassis.db import Tx
 from services.chassis.ids import new_id
 
 RECORD: Final = """
     insert into operator_actions (id, actor, action, subject, reason, detail)
-    values ($1, $2, $3, $4, $5, $6)
+    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
+"""
+ABOUT: Final = """
+    select id, at, actor, action, reason, detail from operator_actions
+    where subject = $1 order by at desc, id desc limit $2
+"""
+ONE: Final = """
+    select id, at, actor, action, subject, reason, detail from operator_actions where id = $1
 """
 
 
@@ -28,8 +37,23 @@ class Action:
 
 async def record(tx: Tx, action: Action) -> UUID:
     """Write it down; the table takes no action without a reason, and gives none back. Returns its id."""
-    made = new_id()
-    await tx.execute(
-        RECORD, made, action.actor, action.action, action.subject, action.reason, dict(action.detail)
-    )
+    (made,) = await record_all(tx, [action])
     return made
+
+
+async def record_all(tx: Tx, actions: Sequence[Action]) -> list[UUID]:
+    """The same for each thing that one request was about."""
+    made = [new_id() for _ in actions]
+    rows = [(one.actor, one.action, one.subject, one.reason, dict(one.detail)) for one in actions]
+    await tx.execute(RECORD, made, *zip(*rows, strict=True))
+    return made
+
+
+async def about(tx: Tx, subject: str, limit: int) -> list[asyncpg.Record]:
+    """What operators did to it, the latest first."""
+    return await tx.fetch(ABOUT, subject, limit)
+
+
+async def find(tx: Tx, action: UUID) -> asyncpg.Record | None:
+    """One action by its id."""
+    return await tx.fetchrow(ONE, action)

@@ -328,7 +328,7 @@ class Relay:
         LOG.error("parked", part=shard.part, topic=rows[0]["topic"], rows=len(rows), error=error)
 
     async def _retry_parked(self, shard: Shard) -> None:
-        """Send what somebody wants sent after all, then see which keys are still blocked."""
+        """Send what is due, or what somebody wants sent after all; then see which keys are still blocked."""
         shard.look_again_at = asyncio.get_running_loop().time() + self.pace.retry_look_s
         try:
             async with self.leases.connection() as connection:
@@ -349,14 +349,25 @@ class Relay:
             shard.busy = False
 
     async def _send_parked(self, shard: Shard, rows: Sequence[Row]) -> None:
+        """One by one: a row that is refused again holds up what follows it in its key, and nothing else."""
+        sent: list[Row] = []
+        held_up: set[tuple[str, str]] = set()
         try:
-            await self._send_within_lease(shard, rows)
-        except RefusedError as refusal:
-            async with self.leases.connection() as connection:
-                await parked_rows.park_again(connection, refusal.rows, str(refusal))
-        else:
-            async with self.leases.connection() as connection:
-                await parked_rows.mark_published(connection, rows)
+            for row in rows:
+                if (row["topic"], row["key"]) in held_up:
+                    continue
+                try:
+                    await self._send_within_lease(shard, [row])
+                except RefusedError as refusal:
+                    held_up.add((row["topic"], row["key"]))
+                    async with self.leases.connection() as connection:
+                        await parked_rows.park_again(connection, row, str(refusal))
+                else:
+                    sent.append(row)
+        finally:
+            if sent:
+                async with self.leases.connection() as connection:
+                    await parked_rows.mark_published(connection, sent)
 
     async def _send_within_lease(self, shard: Shard, rows: Sequence[Row]) -> None:
         started = asyncio.get_running_loop().time()

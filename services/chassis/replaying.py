@@ -33,17 +33,21 @@ class Made:
     error: str = ""
 
 
-async def take_effect(tx: Tx, number: int, subscription: Subscription[Any], row: Row) -> Made:
-    """Hand the record to the handler, as a batch of one. Raises NotYetError, and what the handler raises."""
+async def take_effect(
+    tx: Tx, number: int, subscription: Subscription[Any], row: Row, *, traced: bool = True
+) -> Made:
+    """Hand the record to the handler, as a batch of one. Raises NotYetError, and what the handler raises.
+
+    Not `traced`, nothing of it is added to the trace it came from.
+    """
     claimed = row["event_id"] is not None
     # A record that was heard in time stays readable, however long it has waited since.
     now_ms = millis_of(row["event_id"]) if claimed else int((await tx.now()).timestamp() * 1000)
-    found = read(_record(row), subscription.event, now_ms)
-    match found:
-        case Malformed():
-            return Made("dead", "malformed", row["event_id"], found.reason, found.detail)
-        case Foreign():
-            return Made("replayed", "foreign", row["event_id"])
+    found = read(_record(row, traced=traced), subscription.event, now_ms)
+    if isinstance(found, Malformed):
+        return Made("dead", "malformed", row["event_id"], found.reason, found.detail)
+    if isinstance(found, Foreign):
+        return Made("replayed", "foreign", row["event_id"])
     # An unreadable record could not be claimed when it came: its id may have been heard since.
     if not claimed and not await inbox.claim(tx, number, [found]):
         return Made("replayed", "duplicate", found.event_id)
@@ -61,7 +65,8 @@ async def _hand_over(tx: Tx, subscription: Subscription[Any], heard: Heard) -> M
             return Made("dead", "never", heard.event_id, "NEVER", outcome.reason)
         case Refused():
             return Made("replayed", f"refused {outcome.code}", heard.event_id)
-    return Made("replayed", type(outcome).__name__.lower(), heard.event_id)
+        case _:
+            return Made("replayed", type(outcome).__name__.lower(), heard.event_id)
 
 
 def reason_of(error: Exception) -> str:
@@ -69,7 +74,6 @@ def reason_of(error: Exception) -> str:
     return "NOT_YET" if isinstance(error, NotYetError) else type(error).__name__
 
 
-def _record(row: Row) -> Record:
-    return Record(
-        row["topic"], row["part"], row["kafka_offset"], row["key"], row["payload"], dict(row["headers"])
-    )
+def _record(row: Row, *, traced: bool) -> Record:
+    headers = {name: value for name, value in row["headers"].items() if traced or name != "traceparent"}
+    return Record(row["topic"], row["part"], row["kafka_offset"], row["key"], row["payload"], headers)

@@ -7,7 +7,7 @@ and finds the key as we left it. Everything is in the tables: any number of proc
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from contracts.topics import consumer_number
 from services.chassis import replaying
+from services.chassis.backoff import pause_s
 from services.chassis.consumer import Consumer, Subscription
 from services.chassis.db import Database, Tx
 from services.chassis.replaying import Made, Row
@@ -23,8 +24,6 @@ from services.chassis.replaying import Made, Row
 LOG = structlog.get_logger("retrier")
 RETRIED = Counter("kb_parked_retries_total", "Retries of parked records.", ["topic", "outcome"])
 LOOK_EVERY_S: Final = 1.0
-FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 600.0
 LONGEST_ERROR: Final = 2000
 
 LOCK_DUE: Final = """
@@ -51,13 +50,16 @@ SETTLE: Final = """
 """
 RELEASE: Final = """
     delete from inbox_block as block
-    where consumer = $1 and key = $2 and not exists (
+    using unnest($1::smallint[], $2::text[]) as ours (consumer, key)
+    where block.consumer = ours.consumer and block.key = ours.key and not exists (
         select from inbox_parked as one
         where one.consumer = block.consumer and one.key = block.key and one.state = 'parked')
 """
 # Those that wait longer go first, so a key with a long tail does not keep the others waiting.
 GO_ON: Final = """
-    update inbox_block set attempts = 0, next_at = now() where consumer = $1 and key = $2
+    update inbox_block as block set attempts = 0, next_at = now()
+    from unnest($1::smallint[], $2::text[]) as ours (consumer, key)
+    where block.consumer = ours.consumer and block.key = ours.key
 """
 FAIL_KEY: Final = """
     update inbox_block set attempts = attempts + 1, next_at = now() + make_interval(secs => $3)
@@ -132,7 +134,7 @@ async def _retry_head(tx: Tx, subscription: Subscription[Any], held: Held) -> Ma
     if held.head is not None:
         made = await replaying.take_effect(tx, held.consumer, subscription, held.head)
         await settle(tx, held.head["id"], made)
-    await go_on(tx, held.consumer, held.key)
+    await go_on(tx, [(held.consumer, held.key)])
     return made
 
 
@@ -141,15 +143,19 @@ async def settle(tx: Tx, parked: int, made: Made) -> None:
     await tx.execute(SETTLE, parked, made.state, made.outcome, made.event_id, made.reason, made.error)
 
 
-async def go_on(tx: Tx, consumer: int, key: str) -> None:
-    """Release the key if nothing waits in it any more, else let its next record be tried. Its block is ours."""
-    await tx.execute(RELEASE, consumer, key)
-    await tx.execute(GO_ON, consumer, key)
+async def go_on(tx: Tx, keys: Sequence[tuple[int, str]]) -> None:
+    """Release those of these keys in which nothing waits any more, let the others' next record be tried.
+
+    Their blocks are locked by us.
+    """
+    numbers, names = [number for number, _ in keys], [name for _, name in keys]
+    await tx.execute(RELEASE, numbers, names)
+    await tx.execute(GO_ON, numbers, names)
 
 
 async def _put_off(db: Database, held: Held, head: Row, error: Exception) -> None:
     """What the failed transaction would have said of itself; if another holds the key by now, no harm."""
-    pause, reason = pause_s(held.attempts), replaying.reason_of(error)
+    pause, reason = pause_s(held.attempts + 1), replaying.reason_of(error)
     async with db.transaction() as tx:
         await tx.execute(FAIL_KEY, held.consumer, held.key, pause)
         said = str(error) if reason == "NOT_YET" else repr(error)
@@ -158,12 +164,6 @@ async def _put_off(db: Database, held: Held, head: Row, error: Exception) -> Non
     LOG.warning(
         "failed again", topic=head["topic"], key=held.key, pause_s=round(pause, 1), error=repr(error)[:500]
     )
-
-
-def pause_s(attempts: int) -> float:
-    """Until the next retry after so many that failed: 1 s, doubled each time, at most 10 min, jittered."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempts + 1, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
 
 def _tell(held: Held, made: Made | None) -> None:

@@ -32,3 +32,5 @@ class OwnerSettings(ServiceSettings):
     pool_size: int = Field(default=10, ge=2, le=64)
     batch_size: int = Field(default=500, ge=1, le=500)
     """At most so many records are taken together; never waited for."""
+    parked_edits: bool = False
+    """Whether operators may put other bytes into the place of a parked record's."""

@@ -28,11 +28,15 @@ alter table inbox_parked
     add column replay uuid;                                -- the operator action that selected it
 create index inbox_parked_replay on inbox_parked (replay) where replay is not null;
 
--- Here the record carries the back-off itself: `next_at` of the first one of a key, null for those behind it.
+-- Here the record carries the back-off itself; what counts is `next_at` of the first one that waits of a key.
 alter table outbox_parked
     add column attempts int not null default 0,
     add column last_failed_at timestamptz not null default now(),
-    add column next_at timestamptz,
+    add column next_at timestamptz not null default now() + interval '1 second',
+    add column failure text generated always as (          -- the class of the error
+        case when error like 'waits behind %' then 'BEHIND'
+             when error ~ '^[A-Za-z]+:' then split_part(error, ':', 1)
+             else 'REFUSED' end) stored,
     add column edited_payload bytea,
     add column replay uuid,
     add column dismissed_by text;

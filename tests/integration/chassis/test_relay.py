@@ -322,9 +322,8 @@ async def test_a_parked_key_that_may_go_is_sent_in_order_and_a_skipped_row_is_no
         parked = await world.rows("select id from outbox_parked order by id")
         assert len(parked) == 4
         async with world.db.transaction() as tx:
-            assert await parked_rows.skip(tx, [parked[0]["id"]], "too large for anybody") == 1
-            assert await parked_rows.retry(tx, "payment.held", str(stuck)) == 1
-            assert await parked_rows.retry(tx, "payment.held", str(hopeless)) == 2
+            assert await parked_rows.skip(tx, [parked[0]["id"]], "too large for anybody", "asha") == 1
+            assert await parked_rows.retry(tx, [("payment.held", str(one)) for one in (stuck, hopeless)]) == 3
 
         async def settled() -> bool:
             states = await world.rows("select state from outbox_parked order by id")
@@ -340,6 +339,45 @@ async def test_a_parked_key_that_may_go_is_sent_in_order_and_a_skipped_row_is_no
         await until(gone_on)
     sequences = [int(dict(one.headers)["ce_sequence"]) for one in await world.records()]
     assert sequences == [2, 5]
+
+
+async def test_what_is_parked_goes_by_itself_when_it_is_due_with_the_bytes_put_in_its_place(
+    world: World,
+) -> None:
+    await _use_small_topics(world)
+    stuck = uuid4()
+    await world.tell([_held(stuck, 60_000), _held(stuck, 10)])
+    async with running(world.relay()):
+        await until(world.published)
+        await world.admin("update outbox_parked set edited_payload = $1 where key_seq = 1", b'{"small":1}')
+        await until(lambda: _has_states(world, ["published", "published"]))
+    records = await world.records()
+    assert [int(dict(one.headers)["ce_sequence"]) for one in records] == [1, 2]
+    assert records[0].value == b'{"small":1}'
+
+
+async def test_what_is_refused_again_waits_longer_and_holds_up_only_its_key(world: World) -> None:
+    await _use_small_topics(world)
+    hopeless = uuid4()
+    mended = _beside(hopeless)
+    await world.tell([_held(key, size) for size in (60_000, 10) for key in (hopeless, mended)])
+    never = "update outbox_parked set next_at = now() + interval '1 hour'"
+    async with running(world.relay()):
+        await until(world.published)
+        await world.admin(never)
+        await world.admin("update outbox_parked set edited_payload = $1 where key_seq = 2", b"{}")
+        async with world.db.transaction() as tx:
+            await parked_rows.retry(tx, [("payment.held", str(key)) for key in (hopeless, mended)])
+        await until(lambda: _has_states(world, ["parked", "published", "parked", "published"]))
+    [first, *_] = await world.rows(
+        "select attempts, next_at > last_failed_at as later from outbox_parked order by id"
+    )
+    assert first["attempts"] >= 1
+    assert first["later"]
+
+
+async def _has_states(world: World, states: list[str]) -> bool:
+    return [one["state"] for one in await world.rows("select state from outbox_parked order by id")] == states
 
 
 async def test_a_backlog_of_several_pages_arrives_whole(world: World) -> None:
