@@ -41,6 +41,8 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     "PRECONDITION_REQUIRED": ProblemType(428, "If-Match is needed here"),
     "STALE": ProblemType(412, "The resource has changed since you read it"),
     "CONCURRENT_UPDATE": ProblemType(409, "Somebody else is changing this; try again"),
+    "NOT_PAUSED": ProblemType(409, "It is not paused"),
+    "NOT_CAUGHT_UP": ProblemType(409, "The service has not read all its topics yet"),
     "IDEMPOTENCY_KEY_IN_FLIGHT": ProblemType(409, "A request with this Idempotency-Key is still running"),
     "IDEMPOTENCY_KEY_REUSED": ProblemType(422, "This Idempotency-Key came with another body before"),
     # Cart and checkout

@@ -1,9 +1,9 @@
 """What only the gateway answers: the composed views of cart and checkout, and every refusal."""
 
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from contracts.event import Method
 from contracts.http import Answer
@@ -72,3 +72,18 @@ class ReturnView(Answer):
     """Answer to a browser return that asked for JSON: noted; the status page tells what came of it."""
 
     status_url: str
+
+
+class Numbers(Answer):
+    """What one service says of its own work; `ok` is false when somebody should look."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool
+
+
+class HealthView(Answer):
+    """`GET /v1/admin/health`: every service's numbers, `{ok: false, error, detail}` where one is missing."""
+
+    ok: bool
+    services: dict[str, dict[str, Any]]

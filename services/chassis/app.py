@@ -16,7 +16,7 @@ import uvloop
 from fastapi import APIRouter
 from starlette.middleware import Middleware
 
-from services.chassis import logs, ops, parked_api
+from services.chassis import business, logs, ops, parked_api, reconcilers_api
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.housekeeping import HOUSEKEEPING
@@ -69,6 +69,8 @@ class Service:
     """A request that takes longer is answered with 503; None for a service that holds its callers itself."""
     at_end: Sequence[Background] = ()
     """What is closed once nothing runs any more."""
+    numbers: business.Numbers | None = None
+    """What this service says about its own work in `GET /internal/health/business`."""
 
 
 class _Server(uvicorn.Server):
@@ -88,6 +90,7 @@ class Process:
         self.db = self._database()
         self.runtime = Runtime(self.db, service.settings, self.stopping, asyncio.Event()) if self.db else None
         self.health = ops.Health()
+        self.duties = {duty.name: duty for duty in (*service.reconcilers, *HOUSEKEEPING)} if self.db else {}
         self.server = _Server(self._uvicorn())
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -108,9 +111,10 @@ class Process:
         settings = self.service.settings
         app = make_app(
             self.service.name,
-            routers=[self.service.router, ops.router, *([parked_api.router] if self.db else [])],
+            routers=[self.service.router, ops.router, *self._operating()],
             state={"db": self.db, "settings": settings, "runtime": self.runtime, "health": self.health}
             | {"desk": self._desk()}
+            | {"duties": self.duties, "caught_up": self._caught_up, "numbers": self.service.numbers}
             | self.service.state,
             middleware=self.service.middleware,
             answer_within_s=self.service.answer_within_s,
@@ -130,6 +134,18 @@ class Process:
             server_header=False,
         )
 
+    def _operating(self) -> list[APIRouter]:
+        """What operators may ask of a service that owns tables."""
+        return [parked_api.router, reconcilers_api.router, business.router] if self.db is not None else []
+
+    def _place(self) -> Place:
+        settings = self.service.settings
+        batch_size = settings.batch_size if isinstance(settings, OwnerSettings) else 500
+        return Place(settings.kafka, settings.topic_prefix, settings.instance, batch_size)
+
+    async def _caught_up(self, topics: Sequence[str]) -> bool:
+        return await caught_up(self._place(), self.service.name, topics)
+
     async def run(self) -> int:
         """Serve until `stopping`; returns the exit code (0 after a clean drain)."""
         serving = asyncio.create_task(self.server.serve(), name="http")
@@ -142,9 +158,7 @@ class Process:
         return self.exit_code
 
     def _start_background(self, db: Database, runtime: Runtime) -> None:
-        service, settings = self.service, self.service.settings
-        batch_size = settings.batch_size if isinstance(settings, OwnerSettings) else 500
-        place = Place(settings.kafka, settings.topic_prefix, settings.instance, batch_size)
+        service, place = self.service, self._place()
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
         self._spawn("relay", self._on_our_schema(partial(self._relay, db)))
         self._spawn("outbox gauges", self._on_our_schema(partial(ops.watch_outbox, db, self.stopping)))
@@ -153,12 +167,8 @@ class Process:
             self.health.consuming = lambda: False
             self._spawn("consumer", self._on_our_schema(partial(self._listen, consumer, db, place)))
             self._spawn("retrier", self._on_our_schema(partial(keep_retrying, db, consumer, self.stopping)))
-
-        async def read_to_the_end(topics: Sequence[str]) -> bool:
-            return await caught_up(place, service.name, topics)
-
-        for duty in (*service.reconcilers, *HOUSEKEEPING):
-            heal = partial(keep_running, duty, db, read_to_the_end, self.stopping)
+        for duty in self.duties.values():
+            heal = partial(keep_running, duty, db, self._caught_up, self.stopping)
             self._spawn(duty.name, self._on_our_schema(heal))
         for worker in service.workers:
             self._spawn(worker.__name__, self._on_our_schema(partial(worker, runtime)))

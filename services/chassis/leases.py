@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from services.chassis import parked_rows
+from services.chassis.db import Tx
 from services.chassis.outbox_metrics import FENCED, ORDER_VIOLATION, TAKEOVER
 from services.chassis.window import Cursor, Snapshot
 
@@ -73,10 +74,22 @@ HAND_BACK: Final = """
          as old (part, epoch, snap, page_to, page_after)
     where shard.part = old.part and shard.epoch = old.epoch and shard.owner = $1
 """
+IDLE_AFTER_S: Final = 30
+# One that was handed back has no lease; it is idle since its cursor was saved.
+IDLE: Final = """
+    select count(*)::int from outbox_shard
+    where greatest(lease_until, saved_at) < clock_timestamp() - make_interval(secs => $1)
+"""
 COUNT_SHARDS: Final = "select count(*) from outbox_shard"
 REMEMBERED_KEYS: Final = 10_000
 SAFETY: Final = 0.8
 """The share of a lease in which its owner still publishes; the rest covers a clock that runs differently."""
+
+
+async def idle_shards(tx: Tx) -> int:
+    """Shards that nobody has published for half a minute."""
+    idle: int = await tx.fetchval(IDLE, IDLE_AFTER_S)
+    return idle
 
 
 @dataclass(slots=True)

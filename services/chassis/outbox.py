@@ -20,6 +20,9 @@ APPEND = """
                          $7::text[], $8::bytea[], $9::uuid[], $10::uuid[], $11::text[])
 """
 
+TOLD_HERE = "select topic, key from outbox where xid = pg_current_xact_id() order by id limit $1"
+MOST_TOLD_HERE = 200
+
 
 class PayloadTooLargeError(ValueError):
     """An event's body is over `MAX_PAYLOAD`; raised in the business transaction, so nothing is half done."""
@@ -31,6 +34,12 @@ async def tell(tx: Tx, outgoing: Sequence[Outgoing]) -> None:
         return
     await tx.execute(APPEND, *zip(*(_row(one) for one in outgoing), strict=True))
     tx.told += len(outgoing)
+
+
+async def told_here(tx: Tx) -> tuple[tuple[str, str], ...]:
+    """The (topic, key) of what this open transaction has told so far, in order, at most 200."""
+    rows = await tx.fetch(TOLD_HERE, MOST_TOLD_HERE)
+    return tuple((row["topic"], row["key"]) for row in rows)
 
 
 def _row(one: Outgoing) -> tuple[object, ...]:

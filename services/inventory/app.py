@@ -1,7 +1,7 @@
 """Inventory, wired."""
 
 from services.chassis.app import Service
-from services.inventory import api, handlers, reconcilers
+from services.inventory import api, handlers, health, reconcilers
 from services.inventory.settings import InventorySettings
 
 
@@ -13,4 +13,5 @@ def build(settings: InventorySettings) -> Service:
         router=api.router,
         consumer=handlers.consumer,
         reconcilers=(reconcilers.alarm_old_holds,),
+        numbers=health.numbers,
     )

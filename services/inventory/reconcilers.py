@@ -16,11 +16,10 @@ MOST_AT_ONCE: Final = 500
 LOG = structlog.get_logger("inventory")
 
 
-@every(seconds=60)
+@every(seconds=60, alarm=STUCK.labels("hold"))
 async def alarm_old_holds(tx: Tx, now: datetime) -> int:
     """Somebody must look: the checkout behind such a hold has ended without a word, or orders is gone."""
     old = await holds.old_holds(tx, now - OLD_AFTER, MOST_AT_ONCE)
-    STUCK.labels("hold").set(len(old))
     for one in old:
         since = one["opened_at"].isoformat()
         LOG.error("old hold", order_id=str(one["order_id"]), hold_no=one["hold_no"], since=since)

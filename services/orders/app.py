@@ -3,6 +3,7 @@
 from services.chassis.app import Service
 from services.orders import api, handlers
 from services.orders.addresses import Addresses
+from services.orders.health import numbers_of
 from services.orders.reconcilers import timed
 from services.orders.settings import OrdersSettings
 
@@ -16,4 +17,5 @@ def build(settings: OrdersSettings) -> Service:
         consumer=handlers.consumer,
         reconcilers=timed(settings.limits, look_every_s=settings.look_every_s),
         state={"addresses": Addresses.read(settings.address_key_file)},
+        numbers=numbers_of(settings.limits),
     )

@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
+import structlog
+
 from services.chassis.db import Tx
-from services.chassis.reconciler import Reconciler, every
+from services.chassis.reconciler import STUCK, Reconciler, every
 from services.orders.actions import checkout, items
 from services.orders.domain import Checkout, RollUp
 from services.orders.store import carts, timers
 
 Found = TypeVar("Found", int, bool)
+LOG = structlog.get_logger("orders")
 MOST: Final = 500
 LEFT_AFTER_S: Final = 5.0
 """A younger checkout is not asked about: nearly all leave `reserving` within milliseconds."""
@@ -83,11 +86,20 @@ async def expire_cart_lines(tx: Tx, now: datetime, _: Limits = DEFAULT) -> int:
     return await carts.expire_lines(tx, now, MOST)
 
 
-@every(seconds=30)
+@every(seconds=20)
 async def repair_rollups(tx: Tx, _: datetime, __: Limits = DEFAULT) -> int:
     """An order whose items are all done says so, even when the event that should have told it was lost."""
     found = await timers.find_misrolled(tx, MOST)
     return len((await items.roll_up(tx, [RollUp(order_id) for order_id in found])).changed) if found else 0
+
+
+@every(seconds=20, alarm=STUCK.labels("paid_checkout"))
+async def alarm_paid_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """Paid, and no word about the stock: it is not ours to give up; the word is lost, or waits in a queue."""
+    found = await timers.paid_unreserved(tx, now, limits.reserve_s, MOST)
+    if found:
+        LOG.error("paid, and nothing heard of its stock", checkouts=len(found), oldest=str(found[0]))
+    return len(found)
 
 
 async def _end(tx: Tx, due: Mapping[UUID, Checkout]) -> int:
@@ -102,6 +114,7 @@ ALL: Final = (
     refund_unprocessed,
     expire_cart_lines,
     repair_rollups,
+    alarm_paid_unreserved,
 )
 
 

@@ -9,5 +9,6 @@ Offers:  GET /internal/intents/{subject_id}, POST /v1/checkouts/{id}/attempts,
          GET /v1/admin/payments/refunds, POST /v1/admin/payments/refunds/{id}/complete,
          GET /v1/admin/payments/cases, POST /v1/admin/payments/cases/{id}/refund,
          POST /v1/admin/payments/cases/{id}/uphold, POST /v1/admin/payments/attempts/{id}/verify
-Heals:   close_windows, alarm_unanswered, open_unanswered_cases, wake_forgotten_attempts
+Heals:   close_windows, alarm_unanswered, open_unanswered_cases, wake_forgotten_attempts,
+         alarm_unchecked_attempts, alarm_waiting_refunds, alarm_open_cases
 """

@@ -1,7 +1,7 @@
 """Payments, wired."""
 
 from services.chassis.app import Service
-from services.payments import api, gateways, handlers, reconcilers
+from services.payments import api, gateways, handlers, health, reconcilers
 from services.payments.poller import poll_attempts
 from services.payments.settings import PaymentsSettings
 
@@ -19,7 +19,11 @@ def build(settings: PaymentsSettings) -> Service:
             reconcilers.alarm_unanswered,
             reconcilers.open_unanswered_cases,
             reconcilers.wake_forgotten_attempts,
+            reconcilers.alarm_unchecked_attempts,
+            reconcilers.alarm_waiting_refunds,
+            reconcilers.alarm_open_cases,
         ),
         workers=(poll_attempts,),
         at_end=(in_use.close,),
+        numbers=health.numbers_of(settings),
     )

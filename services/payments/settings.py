@@ -44,6 +44,12 @@ class PaymentsSettings(OwnerSettings):
     most_attempts: int = Field(default=10, ge=1, le=50)
     alarm_unanswered_s: float = Field(default=60, gt=0)
     unanswered_s: float = Field(default=900, gt=0)
+    alarm_unchecked_s: float = Field(default=300, gt=0)
+    """An attempt that is due for longer says that the poller, or the gateway, stands still."""
+    alarm_refund_s: float = Field(default=86_400, gt=0)
+    """How long a person may take to send a refund before it is said aloud."""
+    alarm_case_s: float = Field(default=86_400, gt=0)
+    """How long a review case may be open before it is said aloud."""
 
     poll_after_open_s: tuple[float, ...] = Plan().after_open
     poll_after_return_s: tuple[float, ...] = Plan().after_return

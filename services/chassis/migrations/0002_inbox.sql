@@ -51,12 +51,23 @@ create table inbox_parked (
 create index inbox_parked_waiting on inbox_parked (consumer, key, id) where state = 'parked';
 create index inbox_parked_open on inbox_parked (state) where state in ('parked', 'dead');
 
+-- Each healing duty: when it looked, what it found, when it looks again. A pause is signed and ends by itself.
 create table reconciler_runs (
     name text primary key,
-    last_run_at timestamptz not null,
+    last_run_at timestamptz,                 -- null: paused before it ever ran
     last_success_at timestamptz,
+    last_took_s float8,
     last_found int not null default 0,
-    last_error text
+    last_found_at timestamptz,               -- when it last found anything
+    last_error text,                         -- of the last run, if that failed
+    next_run_at timestamptz,                 -- whichever process comes first then
+    paused_at timestamptz,
+    paused_until timestamptz,
+    paused_by uuid,
+    paused_reason text check (paused_reason <> ''),
+    constraint reconciler_runs_pause_is_signed check (
+        num_nonnulls(paused_at, paused_until, paused_by, paused_reason) in (0, 4)),
+    constraint reconciler_runs_no_pause_for_ever check (paused_until <= paused_at + interval '24 hours')
 );
 
 grant select, insert on inbox to :service;

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from services.chassis.supervision import keep_alive
-from services.gateway.api import cart, checkouts, events, forwards, pages, returns
+from services.gateway.api import cart, checkouts, events, forwards, health, pages, returns
 
 
 @asynccontextmanager
@@ -26,5 +26,5 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
 
 
 router = APIRouter(lifespan=_open)
-for part in (cart, checkouts, events, forwards, pages, returns):
+for part in (cart, checkouts, events, forwards, health, pages, returns):
     router.include_router(part.router)

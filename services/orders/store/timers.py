@@ -78,6 +78,14 @@ MARK_ASKED = """
     where checkouts.order_id = gone.order_id
 """
 
+PAID_UNRESERVED = """
+    select order_id
+    from checkouts
+    where stage = 'reserving' and paid_at is not null and since <= $1::timestamptz - make_interval(secs => $2)
+    order by since
+    limit $3
+"""
+
 MISROLLED = """
     select order_id
     from orders
@@ -134,3 +142,8 @@ async def mark_asked(tx: Tx, now: datetime, older_than_s: float, most: int) -> N
 async def find_misrolled(tx: Tx, most: int) -> list[UUID]:
     """Orders still `confirmed` although none of their items is open."""
     return [row["order_id"] for row in await tx.fetch(MISROLLED, most)]
+
+
+async def paid_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> list[UUID]:
+    """Checkouts that were paid and still wait for the first word about their stock, oldest first."""
+    return [row["order_id"] for row in await tx.fetch(PAID_UNRESERVED, now, limit_s, most)]

@@ -13,6 +13,7 @@ create table intents (
     part smallint,                               -- of that event, once somebody asks whether it has left
     left_at timestamptz,                         -- when it was first seen to have left
     answer text check (answer in ('finalized', 'cancelled')),
+    answered_at timestamptz,                     -- when it was heard
     traceparent text not null default '',        -- of the checkout: everything told later continues its trace
     has_details boolean not null default false,  -- refunds, cases or items exist and must be read too
     seq bigint not null default 0 check (seq >= 0),
@@ -180,7 +181,7 @@ revoke all on intents, attempts, gateway_observations, charges, allocations, ref
     from kb_payments;
 grant select, insert on intents, attempts, gateway_observations, charges, allocations, refunds, review_cases,
     payment_items to kb_payments;
-grant update (status, verified_at, verified_xid, part, left_at, answer, has_details, seq, version) on intents to kb_payments;
+grant update (status, verified_at, verified_xid, part, left_at, answer, answered_at, has_details, seq, version) on intents to kb_payments;
 grant update (status, next_check_at, answered_at, nudged_at, unknowns, checks) on attempts to kb_payments;
 grant update (status, evidence_ref, note, completed_by, completed_at) on refunds to kb_payments;
 grant update (open, resolution, closed_at) on review_cases to kb_payments;

@@ -27,7 +27,9 @@ UPDATE_INTENTS = """
     set status = n.status, verified_at = n.verified_at,
         verified_xid = case when i.verified_at is null and n.verified_at is not null
                             then pg_current_xact_id() else i.verified_xid end,
-        answer = n.answer, has_details = n.has_details,
+        answer = n.answer,
+        answered_at = case when n.answer is not null then coalesce(i.answered_at, now()) end,
+        has_details = n.has_details,
         seq = n.seq, version = i.version + 1
     from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::boolean[], $6::bigint[])
         as n (subject_id, status, verified_at, answer, has_details, seq)

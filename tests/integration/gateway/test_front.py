@@ -375,3 +375,27 @@ async def test_admin_writes_reach_inventory(gateway: Gateway) -> None:
     refused = await gateway.person("admin").ask("PUT", path, VENDOR_BODY | {"rating": 5})
     assert refused.json()["errors"][0]["pointer"] == "/rating"
     assert len(gateway.stand.heard) == 1
+
+
+# ---------------------------------------------------------------------------- the health of all services
+
+HEALTH = ("GET", "/internal/health/business")
+
+
+async def test_operators_see_the_numbers_of_all_services_side_by_side(gateway: Gateway) -> None:
+    gateway.stand.says[HEALTH] = {"ok": True, "stuck": {"windows": 0}}
+    answer = await gateway.person("operator").ask("GET", "/v1/admin/health")
+    assert answer.status_code == 200
+    well = {"ok": True, "stuck": {"windows": 0}}
+    assert answer.json() == {"ok": True, "services": dict.fromkeys(("orders", "inventory", "payments"), well)}
+    assert len(gateway.stand.asked(*HEALTH)) == 3
+    assert (await gateway.customer().ask("GET", "/v1/admin/health")).status_code == 403
+
+
+@pytest.mark.parametrize("said", [a_problem(503, "SERVICE_UNAVAILABLE"), {"ok": False}, {}])
+async def test_all_is_well_only_if_every_service_says_so(gateway: Gateway, said: object) -> None:
+    gateway.stand.says[HEALTH] = said
+    answer = await gateway.person("admin").ask("GET", "/v1/admin/health")
+    assert answer.status_code == 200
+    assert answer.json()["ok"] is False
+    assert [one["ok"] for one in answer.json()["services"].values()] == [False] * 3

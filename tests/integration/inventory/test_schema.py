@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.inventory.store import catalogue, holds, stock
+from services.inventory.store import catalogue, health, holds, stock
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.examples import finalized, placed
 
-STORES = (catalogue, holds, stock)
+STORES = (catalogue, health, holds, stock)
 
 
 def _statements(module: ModuleType) -> dict[str, str]:

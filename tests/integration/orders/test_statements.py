@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.orders.store import carts, checkouts, reading, timers
+from services.orders.store import carts, checkouts, health, reading, timers
 from services.orders.store import orders as order_store
 from tests.integration.orders.world import Orders
 
-STORES = (carts, checkouts, order_store, reading, timers)
+STORES = (carts, checkouts, health, order_store, reading, timers)
 FRAGMENTS = {"COLUMNS", "ORDER_COLUMNS", "ITEM_COLUMNS", "STEPS", "SUMMARY", "LOCK_DUE", "UNPAID"}
 """Parts of statements; they are checked with the whole they belong to."""
 TABLES = {"cart_lines", "checkouts", "orders", "order_items", "delivery_addresses"}

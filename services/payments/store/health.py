@@ -1,0 +1,111 @@
+"""How the work of payments stands: intents by status, how long an order takes, what waits for too long."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.chassis.db import Tx
+
+NEWEST_INTENTS: Final = """
+    select status, count(*)::int as n
+    from (select status from intents where subject_id >= $1 order by subject_id desc limit $2) as newest
+    group by status
+"""
+
+OPEN_WINDOWS: Final = """
+    select count(*)::int from (select from intents where status = 'AWAITING_PAYMENT' limit $1) as waiting
+"""
+
+# Both times are of this database: from the proof of the payment until the order that came of it was heard of.
+PAYMENT_TO_ORDER: Final = """
+    select count(*)::int as orders, avg(took_s)::float8 as average_s,
+           percentile_cont(0.95) within group (order by took_s)::float8 as p95_s
+    from (
+        select extract(epoch from answered_at - verified_at)::float8 as took_s
+        from (select answer, verified_at, answered_at from intents
+              where subject_id >= $1 order by subject_id desc limit $2) as newest
+        where answer = 'finalized' and answered_at is not null
+    ) as answered
+"""
+
+UNANSWERED: Final = """
+    select count(*)::int
+    from (select from intents
+          where status = 'SUCCEEDED' and answer is null and verified_at <= $1 limit $2) as waiting
+"""
+
+# Nobody decides these any more, and no case says so.
+OVERDUE_WINDOWS: Final = """
+    select count(*)::int
+    from (select from intents as i
+          where status = 'AWAITING_PAYMENT' and close_at <= $1
+            and not exists (select from review_cases as c where c.subject_id = i.subject_id and c.open)
+          limit $2) as waiting
+"""
+
+OVERDUE_ATTEMPTS: Final = """
+    select count(*)::int as n, min(next_check_at) as oldest
+    from (select next_check_at from attempts
+          where next_check_at <= $1 order by next_check_at limit $2) as waiting
+"""
+
+WAITING_REFUNDS: Final = """
+    select count(*)::int as n, min(requested_at) as oldest
+    from (select requested_at from refunds where status = 'MANUAL_PENDING' limit $2) as waiting
+    where requested_at <= $1
+"""
+
+OPEN_CASES: Final = """
+    select count(*)::int as n, min(opened_at) as oldest
+    from (select opened_at from review_cases where open limit $2) as waiting
+    where opened_at <= $1
+"""
+
+
+async def newest_intents(tx: Tx, since: UUID, most: int) -> dict[str, int]:
+    """The statuses of intents whose subject was born since this id."""
+    return {row["status"]: row["n"] for row in await tx.fetch(NEWEST_INTENTS, since, most)}
+
+
+async def open_windows(tx: Tx, most: int) -> int:
+    """Intents that can still be paid."""
+    found: int = await tx.fetchval(OPEN_WINDOWS, most)
+    return found
+
+
+async def payment_to_order(tx: Tx, since: UUID, most: int) -> dict[str, float | None]:
+    """How many payments became orders, and how long that took on average and at most for 95 %, in seconds."""
+    row = await tx.fetchrow(PAYMENT_TO_ORDER, since, most)
+    assert row is not None, "an aggregate always has one row"
+    return dict(row)
+
+
+async def unanswered(tx: Tx, before: datetime, most: int) -> int:
+    """Payments proven before this time that nobody has answered."""
+    found: int = await tx.fetchval(UNANSWERED, before, most)
+    return found
+
+
+async def overdue_windows(tx: Tx, before: datetime, most: int) -> int:
+    """Windows that should have closed before this time, and that no case speaks of."""
+    found: int = await tx.fetchval(OVERDUE_WINDOWS, before, most)
+    return found
+
+
+async def overdue_attempts(tx: Tx, before: datetime, most: int) -> tuple[int, datetime | None]:
+    """Attempts that were due before this time and were not asked about; since when the oldest is."""
+    return _waiting(await tx.fetchrow(OVERDUE_ATTEMPTS, before, most))
+
+
+async def waiting_refunds(tx: Tx, before: datetime, most: int) -> tuple[int, datetime | None]:
+    """Refunds asked for before this time that nobody has made, and since when the oldest waits."""
+    return _waiting(await tx.fetchrow(WAITING_REFUNDS, before, most))
+
+
+async def open_cases(tx: Tx, before: datetime, most: int) -> tuple[int, datetime | None]:
+    """Cases opened before this time that nobody has closed, and since when the oldest is open."""
+    return _waiting(await tx.fetchrow(OPEN_CASES, before, most))
+
+
+def _waiting(row: object) -> tuple[int, datetime | None]:
+    return row["n"], row["oldest"]  # type: ignore[index]
