@@ -76,4 +76,5 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     "INTERNAL_ERROR": ProblemType(500, "Something is wrong on our side"),
     "UPSTREAM_INVALID": ProblemType(502, "A service behind the gateway answered nonsense"),
     "SERVICE_UNAVAILABLE": ProblemType(503, "Try again in a moment"),
+    "OUTBOX_BACKLOG": ProblemType(503, "More waits to be published than new work may add to"),
 }

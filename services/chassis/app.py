@@ -17,6 +17,7 @@ from fastapi import APIRouter
 from starlette.middleware import Middleware
 
 from services.chassis import business, logs, ops, parked_api, reconcilers_api
+from services.chassis.back_pressure import Pressure
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.housekeeping import HOUSEKEEPING
@@ -32,7 +33,13 @@ from services.chassis.supervision import keep_alive
 from services.chassis.telemetry import start_tracing, stop_tracing
 
 LOG = structlog.get_logger("app")
-DRAIN_S = 10.0
+LAME_DUCK_S = 0.5
+"""So long nobody new is let in, but who is connected is still answered, and told to come to somebody else."""
+DRAIN_S = 8.0
+CUT_S = 0.5
+CLOSE_S = 1.0
+"""Together at most `STOPPED_WITHIN_S`, whatever hangs."""
+STOPPED_WITHIN_S = 10.0
 FOREIGN_SCHEMA = 5  # 3 is what the HTTP server ends with when it cannot start
 CONSUMER_STUCK = 4
 
@@ -89,7 +96,8 @@ class Process:
         self.exit_code = 0
         self.db = self._database()
         self.runtime = Runtime(self.db, service.settings, self.stopping, asyncio.Event()) if self.db else None
-        self.health = ops.Health()
+        self.health = ops.Health(stopping=self.stopping.is_set)
+        self.pressure = self._pressure()
         self.duties = {duty.name: duty for duty in (*service.reconcilers, *HOUSEKEEPING)} if self.db else {}
         self.server = _Server(self._uvicorn())
         self.tasks: list[asyncio.Task[None]] = []
@@ -107,15 +115,18 @@ class Process:
         hears = subscriptions_of(consumer) if consumer else {}
         return Desk(self.db, self.service.name, hears, settings.parked_edits)
 
+    def _pressure(self) -> Pressure | None:
+        settings = self.service.settings
+        if not isinstance(settings, OwnerSettings):
+            return None
+        return Pressure(settings.outbox_most_rows, settings.outbox_most_age_s)
+
     def _uvicorn(self) -> uvicorn.Config:
         settings = self.service.settings
         app = make_app(
             self.service.name,
             routers=[self.service.router, ops.router, *self._operating()],
-            state={"db": self.db, "settings": settings, "runtime": self.runtime, "health": self.health}
-            | {"desk": self._desk()}
-            | {"duties": self.duties, "caught_up": self._caught_up, "numbers": self.service.numbers}
-            | self.service.state,
+            state=self._state() | self.service.state,
             middleware=self.service.middleware,
             answer_within_s=self.service.answer_within_s,
         )
@@ -146,22 +157,38 @@ class Process:
     async def _caught_up(self, topics: Sequence[str]) -> bool:
         return await caught_up(self._place(), self.service.name, topics)
 
+    def _state(self) -> dict[str, Any]:
+        return {
+            "db": self.db,
+            "settings": self.service.settings,
+            "runtime": self.runtime,
+            "health": self.health,
+            "pressure": self.pressure,
+            "stopping": self.stopping,
+            "desk": self._desk(),
+            "duties": self.duties,
+            "caught_up": self._caught_up,
+            "numbers": self.service.numbers,
+        }
+
     async def run(self) -> int:
         """Serve until `stopping`; returns the exit code (0 after a clean drain)."""
         serving = asyncio.create_task(self.server.serve(), name="http")
         serving.add_done_callback(lambda _: self.stopping.set())
-        if self.db is not None and self.runtime is not None:
-            self._start_background(self.db, self.runtime)
+        if self.db is not None and self.runtime is not None and self.pressure is not None:
+            self._start_background(self.db, self.runtime, self.pressure)
         await self.stopping.wait()
         LOG.info("draining", service=self.service.name)
         await self._drain(serving)
         return self.exit_code
 
-    def _start_background(self, db: Database, runtime: Runtime) -> None:
+    def _start_background(self, db: Database, runtime: Runtime, pressure: Pressure) -> None:
         service, place = self.service, self._place()
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
         self._spawn("relay", self._on_our_schema(partial(self._relay, db)))
-        self._spawn("outbox gauges", self._on_our_schema(partial(ops.watch_outbox, db, self.stopping)))
+        watch_outbox = partial(ops.watch_outbox, db, pressure, self.stopping)
+        self._spawn("outbox gauges", self._on_our_schema(watch_outbox))
+        self._spawn("waiting", partial(ops.say_what_is_missing, self.health, db, self.stopping))
         if service.consumer is not None:
             consumer = service.consumer
             self.health.consuming = lambda: False
@@ -222,14 +249,29 @@ class Process:
 
     async def _drain(self, serving: asyncio.Task[None]) -> None:
         """HTTP and consumers finish what they began; what the relay leaves, its successor sends."""
+        ending = asyncio.create_task(self._end_http(serving), name="http")
+        _, late = await asyncio.wait([ending, *self.tasks], timeout=DRAIN_S)
+        for task in late:
+            LOG.warning("cut", task=task.get_name())
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CUT_S)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._close()
+        except TimeoutError:
+            LOG.warning("cut", task="closing")
+
+    async def _end_http(self, serving: asyncio.Task[None]) -> None:
+        """First nobody new is let in; then the server ends what is idle and waits for what is not."""
+        for listening in getattr(self.server, "servers", ()):  # none before it has started
+            listening.close()
+        if not serving.done():
+            await asyncio.wait([serving], timeout=LAME_DUCK_S)
         self.server.should_exit = True
-        await asyncio.wait([serving], timeout=DRAIN_S)
-        if self.tasks:
-            _, late = await asyncio.wait(self.tasks, timeout=DRAIN_S)
-            for task in late:
-                LOG.warning("cut", task=task.get_name())
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.wait([serving])
+
+    async def _close(self) -> None:
         for close in self.service.at_end:
             await close()
         if self.db is not None:

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import request_span
 from services.chassis.auth import TokenVerifier
+from services.chassis.back_pressure import Pressure
 from services.chassis.coalesce import Coalescer, Member
 from services.chassis.db import Database
 from services.chassis.errors import Problem
@@ -134,6 +135,8 @@ class Exchange:
     def _begin(self, message: Message) -> None:
         self.status = message["status"]
         more = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        if self._is_leaving():
+            more.append((b"connection", b"close"))
         message["headers"] = [*message["headers"], *more]
         if self.status == HTTPStatus.METHOD_NOT_ALLOWED:
             allow = ", ".join(self._methods())
@@ -142,6 +145,11 @@ class Exchange:
             if self.method == "OPTIONS":
                 self.status = message["status"] = HTTPStatus.NO_CONTENT.value
                 message["headers"] = [(b"allow", allow.encode())]
+
+    def _is_leaving(self) -> bool:
+        """Whether this process is about to end: then the caller's next request must go to another one."""
+        stopping: asyncio.Event | None = getattr(self.scope["app"].state, "stopping", None)
+        return stopping is not None and stopping.is_set()
 
     def _methods(self) -> list[str]:
         """Every method of this path; a router alone names those of the first route that fits."""
@@ -224,6 +232,13 @@ def coalescer_of(request: Request, run_many: RunOn[I, O]) -> Coalescer[I, O]:
     if run_many not in known:
         known[run_many] = Coalescer(partial(run_many, request.app.state.db))
     return known[run_many]
+
+
+def check_pressure(request: Request) -> None:
+    """Raise 503 `OUTBOX_BACKLOG` when what was told already is not published fast enough."""
+    pressure: Pressure | None = getattr(request.app.state, "pressure", None)
+    if pressure is not None:
+        pressure.check()
 
 
 def settings_of(request: Request) -> Any:  # noqa: ANN401 - each service has its own class

@@ -27,6 +27,10 @@ LOG = structlog.get_logger("listener")
 DRAIN_S = 20.0
 STOP_S = 8.0
 REWIND_PAUSE_S = 0.5
+FETCH_BYTES = 8 * 1024 * 1024
+PARTITION_FETCH_BYTES = 256 * 1024
+"""Of each partition so much waits in memory at most, however far behind we are: the client holds one fetch
+each. Not less than a full batch of the relay, or a partition would be read only when it comes first."""
 LOOK_S = 1.0
 SAY_EVERY_S = 60.0
 COMMIT_ALL_S = 10.0
@@ -157,6 +161,8 @@ class Listener:
             max_records=self.place.batch_size,
             batch_timeout_ms=5,
             fetch_max_wait_ms=500,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
             rebalance_timeout_ms=30_000,

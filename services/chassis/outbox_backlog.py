@@ -49,9 +49,9 @@ class Backlog:
     """Shards that a living relay publishes."""
 
 
-async def measure(connection: Tx | asyncpg.Connection) -> Backlog:
-    """Measure, and set the gauges of each partition."""
-    rows = await connection.fetch(UNPUBLISHED, COUNTED)
+async def measure(connection: Tx | asyncpg.Connection, most: int = COUNTED) -> Backlog:
+    """Measure, looking at no more than `most` rows, and set the gauges of each partition."""
+    rows = await connection.fetch(UNPUBLISHED, most)
     for row in rows:
         DEPTH.labels(row["part"]).set(row["depth"])
         OLDEST_AGE.labels(row["part"]).set(row["oldest_age_s"])

@@ -29,6 +29,8 @@ from services.chassis.outbox_metrics import PRODUCER_REBUILD
 
 LOG = structlog.get_logger("relay")
 MAX_BATCH: Final = 1_048_576
+FULL_BATCH: Final = 128 * 1024
+"""A batch this large takes no further row: whoever reads it holds all of it in memory."""
 REQUEST_S: Final = 10.0
 STOP_S: Final = 1.0
 
@@ -143,7 +145,7 @@ class KafkaSink:
     def _fill(self, batch: BatchBuilder, lane: deque[Row]) -> tuple[BatchBuilder, list[Row]]:
         """Take rows from the lane until the batch is full; a row that does not even fit alone is refused."""
         rows: list[Row] = []
-        while lane and append(batch, lane[0], self._source):
+        while lane and batch.size() < FULL_BATCH and append(batch, lane[0], self._source):
             rows.append(lane.popleft())
         if not rows:
             raise RefusedError([lane[0]], f"larger than a batch of {MAX_BATCH} bytes")

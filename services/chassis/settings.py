@@ -34,3 +34,7 @@ class OwnerSettings(ServiceSettings):
     """At most so many records are taken together; never waited for."""
     parked_edits: bool = False
     """Whether operators may put other bytes into the place of a parked record's."""
+    outbox_most_rows: int = Field(default=20_000, ge=1, le=1_000_000)
+    """With more rows unpublished, no new work is taken that would tell more (503 `OUTBOX_BACKLOG`)."""
+    outbox_most_age_s: float = Field(default=120.0, gt=0)
+    """Likewise when the oldest unpublished row is older than this."""

@@ -21,6 +21,8 @@ POLL_BLIND_S: Final = 0.25
 POLL_S: Final = 1.0
 FETCH_WAIT_MS: Final = 500
 MOST_RECORDS: Final = 500
+FETCH_BYTES: Final = 4 * 1024 * 1024
+PARTITION_FETCH_BYTES: Final = 256 * 1024
 REMEMBERED: Final = 10_000
 
 
@@ -132,6 +134,8 @@ class Live:
             enable_auto_commit=False,
             auto_offset_reset="latest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             request_timeout_ms=10_000,
         )
         try:

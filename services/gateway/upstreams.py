@@ -116,11 +116,11 @@ class Upstreams:
             for replica in replicas:
                 await replica.session.close()
 
-    def _next(self, name: Name) -> Replica:
-        """The replicas take turns, so a call that is repeated goes to another one."""
+    def _in_turn(self, name: Name) -> tuple[Replica, Replica]:
+        """Whose turn it is, and who is asked if it fails: another one, however many calls run at once."""
         replicas = self._replicas[name]
         replicas.rotate(-1)
-        return replicas[0]
+        return replicas[0], replicas[-1]
 
     async def call(
         self,
@@ -151,14 +151,15 @@ class Upstreams:
 
         A POST may have been taken before the connection broke, so without a key it is not repeated.
         """
+        first, second = self._in_turn(name)
         try:
-            return await call.by(self._next(name))
+            return await call.by(first)
         except aiohttp.ClientConnectorError:
-            return await call.by(self._next(name))
+            return await call.by(second)
         except BROKEN:
             if not call.repeatable:
                 raise
-            return await call.by(self._next(name))
+            return await call.by(second)
 
     async def get(self, name: Name, path: str, model: type[M], headers: Mapping[str, str]) -> M:
         """Read one resource; raises the service's own refusal, 502 when the answer does not fit its model."""

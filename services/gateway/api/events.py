@@ -1,5 +1,6 @@
 """Live views over SSE: the present state first, then every change, until the final one."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from time import time
@@ -40,6 +41,8 @@ class Stream:
     look: Callable[[], Awaitable[View]]
     watch: Watch
     until: float
+    ending: asyncio.Event | None = None
+    """Set once this process is about to stop."""
 
 
 async def _checkout(request: Request, id: Id, caller: Customer) -> AsyncIterator[Stream]:  # noqa: A002
@@ -67,7 +70,8 @@ async def _open(
     live: Live = request.app.state.live
     streams: Streams = request.app.state.streams
     with streams.one_of(caller.subject), live.watch(order_id) as watch:
-        yield Stream(name, await look(), look, watch, caller.expires_at)
+        ending = getattr(request.app.state, "stopping", None)
+        yield Stream(name, await look(), look, watch, caller.expires_at, ending)
 
 
 @router.get(
@@ -97,11 +101,12 @@ async def order_events(stream: Annotated[Stream, Depends(_order)]) -> AsyncItera
 async def follow(stream: Stream) -> AsyncIterator[ServerSentEvent]:
     """The full state first, whatever `Last-Event-ID` says; then each change; ends with the final one.
 
-    A look that fails ends the stream: the browser comes again by itself after `retry`.
+    A look that fails ends the stream, and so does a process that stops: the browser comes again by itself
+    after `retry`.
     """
     shown = stream.first
     yield _event(stream.name, shown)
-    while not is_final(shown):
+    while not is_final(shown) and not (stream.ending is not None and stream.ending.is_set()):
         left_s = stream.until - time()
         if left_s <= 0:
             yield ServerSentEvent(event="expired", data={})

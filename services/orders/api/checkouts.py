@@ -21,6 +21,7 @@ from services.chassis.http import (
     STRONG_TAG,
     Db,
     IdempotencyKey,
+    check_pressure,
     coalescer_of,
     etag,
     is_fresh,
@@ -62,6 +63,7 @@ async def place(
     request: Request, caller: Customer, key: IdempotencyKey, body: bodies.NewCheckout
 ) -> Response:
     """What is in the cart becomes a checkout; a request sent again gets its present state."""
+    check_pressure(request)
     if body.payment_method != "esewa":
         errors = [FieldError("/payment_method", "PAYMENT_METHOD_UNAVAILABLE", "Only esewa for now.")]
         raise Problem(422, "PAYMENT_METHOD_UNAVAILABLE", errors=errors)

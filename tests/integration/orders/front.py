@@ -11,6 +11,7 @@ from uuid import UUID
 
 import httpx2
 
+from services.chassis.back_pressure import Pressure
 from services.chassis.http import make_app
 from services.chassis.ids import new_id
 from services.orders import app as wiring
@@ -89,7 +90,13 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front(orders: Orders, folder: Path, **said: Any) -> AsyncIterator[Front]:  # noqa: ANN401
+async def open_front(
+    orders: Orders,
+    folder: Path,
+    *,
+    pressure: Pressure | None = None,
+    **said: Any,  # noqa: ANN401
+) -> AsyncIterator[Front]:
     tokens, keys = tokens_in(folder), folder / "address-keys.json"
     keys.write_text(json.dumps({"current": "k1", "keys": {"k1": b64encode(bytes(32)).decode()}}))
     settings = OrdersSettings(
@@ -101,9 +108,8 @@ async def open_front(orders: Orders, folder: Path, **said: Any) -> AsyncIterator
         **said,
     )
     service = wiring.build(settings)
-    app = make_app(
-        "orders", routers=[service.router], state={"db": orders.db, "settings": settings, **service.state}
-    )
+    state = {"db": orders.db, "settings": settings, "pressure": pressure, **service.state}
+    app = make_app("orders", routers=[service.router], state=state)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://orders", timeout=10
     ) as client:
