@@ -21,7 +21,7 @@ from services.chassis.back_pressure import Pressure
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.housekeeping import HOUSEKEEPING
-from services.chassis.http import ANSWER_WITHIN_S, make_app
+from services.chassis.http import ANSWER_WITHIN_S, MOST_AT_ONCE, make_app
 from services.chassis.listener import Listener, Place, caught_up
 from services.chassis.migrate import ForeignSchemaError
 from services.chassis.parked_actions import Desk
@@ -97,7 +97,7 @@ class Process:
         self.db = self._database()
         self.runtime = Runtime(self.db, service.settings, self.stopping, asyncio.Event()) if self.db else None
         self.health = ops.Health(stopping=self.stopping.is_set)
-        self.pressure = self._pressure()
+        self.pressure = _pressure_of(self.service.settings)
         self.duties = {duty.name: duty for duty in (*service.reconcilers, *HOUSEKEEPING)} if self.db else {}
         self.server = _Server(self._uvicorn())
         self.tasks: list[asyncio.Task[None]] = []
@@ -114,12 +114,6 @@ class Process:
             return None
         hears = subscriptions_of(consumer) if consumer else {}
         return Desk(self.db, self.service.name, hears, settings.parked_edits)
-
-    def _pressure(self) -> Pressure | None:
-        settings = self.service.settings
-        if not isinstance(settings, OwnerSettings):
-            return None
-        return Pressure(settings.outbox_most_rows, settings.outbox_most_age_s)
 
     def _uvicorn(self) -> uvicorn.Config:
         settings = self.service.settings
@@ -141,7 +135,7 @@ class Process:
             access_log=False,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=30,
-            limit_concurrency=2000,
+            limit_concurrency=2 * MOST_AT_ONCE,  # of connections; it refuses without a problem document
             server_header=False,
         )
 
@@ -175,18 +169,18 @@ class Process:
         """Serve until `stopping`; returns the exit code (0 after a clean drain)."""
         serving = asyncio.create_task(self.server.serve(), name="http")
         serving.add_done_callback(lambda _: self.stopping.set())
-        if self.db is not None and self.runtime is not None and self.pressure is not None:
-            self._start_background(self.db, self.runtime, self.pressure)
+        if self.db is not None and self.runtime is not None:
+            self._start_background(self.db, self.runtime)
         await self.stopping.wait()
         LOG.info("draining", service=self.service.name)
         await self._drain(serving)
         return self.exit_code
 
-    def _start_background(self, db: Database, runtime: Runtime, pressure: Pressure) -> None:
+    def _start_background(self, db: Database, runtime: Runtime) -> None:
         service, place = self.service, self._place()
         self._spawn("schema", lambda: ops.watch_database(db, service.name, self.health, self._foreign_schema))
         self._spawn("relay", self._on_our_schema(partial(self._relay, db)))
-        watch_outbox = partial(ops.watch_outbox, db, pressure, self.stopping)
+        watch_outbox = partial(ops.watch_outbox, db, self.pressure, self.stopping)
         self._spawn("outbox gauges", self._on_our_schema(watch_outbox))
         self._spawn("waiting", partial(ops.say_what_is_missing, self.health, db, self.stopping))
         if service.consumer is not None:
@@ -276,6 +270,13 @@ class Process:
             await close()
         if self.db is not None:
             await self.db.close()
+
+
+def _pressure_of(settings: ServiceSettings) -> Pressure:
+    """How much may wait in the outbox; where there is none, nothing is measured and nobody refused."""
+    if not isinstance(settings, OwnerSettings):
+        return Pressure(most_rows=0, most_age_s=0.0)
+    return Pressure(settings.outbox_most_rows, settings.outbox_most_age_s)
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:

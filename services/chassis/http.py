@@ -27,9 +27,11 @@ from services.chassis.coalesce import Coalescer, Member
 from services.chassis.db import Database
 from services.chassis.errors import Problem
 from services.chassis.limits import Limits
-from services.chassis.problems import problem_of, problem_response
+from services.chassis.problems import problem_of, problem_response, unavailable
 from services.chassis.settings import ServiceSettings
 
+MOST_AT_ONCE: Final = 2_000
+"""Requests that one process works on; further ones are refused with 503 and `Retry-After`."""
 ANSWER_WITHIN_S: Final = 2.8
 """A database that hangs becomes a 503 before the caller's own patience (3 s) ends."""
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -93,19 +95,27 @@ class Front:
     def __init__(self, app: ASGIApp, *, answer_within_s: float | None) -> None:
         self.app = app
         self.answer_within_s = answer_within_s
+        self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         exchange = Exchange(scope, send)
+        self.running += 1
         with request_span.open_span(scope) as span:
             try:
+                self._admit()
                 async with asyncio.timeout(self.answer_within_s):
                     await self.app(exchange.scope, receive, exchange.send)
             except Exception as error:  # noqa: BLE001 - the last door: nothing may leave as a stack trace
                 await exchange.fail(error, receive)
             finally:
+                self.running -= 1
                 exchange.record(span)
+
+    def _admit(self) -> None:
+        if self.running > MOST_AT_ONCE:
+            raise unavailable("Too many requests at once.")
 
 
 class Exchange:

@@ -25,7 +25,7 @@ from services.chassis.records import Heard, Malformed, Record, read, record_of
 
 LOG = structlog.get_logger("listener")
 DRAIN_S = 20.0
-STOP_S = 8.0
+STOP_S = 7.0
 REWIND_PAUSE_S = 0.5
 FETCH_BYTES = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES = 256 * 1024

@@ -17,7 +17,7 @@ UNPUBLISHED: Final = """
         select min(pg_snapshot_xmax(snap)::text::bigint)::text::xid8 as xmax,
                array(select pg_snapshot_xip(snap) from outbox_shard) as xip
         from outbox_shard
-    ), told as (
+    ), told as materialized (
         (select part, xid, id, created_at from outbox where xid >= (select xmax from oldest)
          order by xid, id limit $1)
         union all

@@ -23,6 +23,8 @@ from services.payments.verdicts import Unknown
 
 LOG = structlog.get_logger("poller")
 LEASE_S: Final = 30.0
+LAST_ANSWERS_S: Final = 5.0
+"""So long a process that stops waits for what it has asked; the rest is asked again when its claim ends."""
 MOST_AT_ONCE: Final = 200
 SETTLE_TRIES: Final = 5
 BREAKS_AFTER: Final = 5
@@ -124,7 +126,7 @@ class Line:
             while not self.stopping.is_set():
                 await self._pause(await self._ask_what_is_due())
             if self.calls:
-                await asyncio.wait(self.calls, timeout=LEASE_S)
+                await asyncio.wait(self.calls, timeout=LAST_ANSWERS_S)
         finally:
             settling.cancel()
             await asyncio.gather(settling, return_exceptions=True)

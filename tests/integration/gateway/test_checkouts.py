@@ -13,6 +13,7 @@ import pytest
 from services.chassis.ids import new_id
 from tests.integration.gateway.conftest import Gateway
 from tests.integration.gateway.stand import a_checkout, a_json, a_problem, an_intent
+from tests.support.waiting import until
 
 ADDRESS = {"name": "S", "phone": "+9779800000001", "line1": "L", "city": "C", "district": "D"}
 BODY = {"payment_method": "esewa", "shipping_address": ADDRESS}
@@ -64,6 +65,15 @@ async def test_a_rejected_checkout_says_why_line_by_line(gateway: Gateway) -> No
         ("/cart/items/kurta-m", "OUT_OF_STOCK"),
         ("/cart/items/sari", "PRODUCT_UNAVAILABLE"),
     ]
+
+
+async def test_back_pressure_reaches_the_caller_with_when_to_come_again(gateway: Gateway) -> None:
+    busy = a_problem(503, "OUTBOX_BACKLOG")
+    busy.headers["retry-after"] = "5"
+    gateway.stand.says["POST", "/v1/checkouts"] = busy
+    answer = await gateway.customer().ask("POST", "/v1/checkouts", BODY, idempotency_key="k")
+    assert (answer.status_code, answer.json()["code"]) == (503, "OUTBOX_BACKLOG")
+    assert answer.headers["retry-after"] == "5"
 
 
 async def test_an_attempt_that_failed_says_where_to_try_again(gateway: Gateway) -> None:
@@ -252,6 +262,21 @@ async def test_a_stream_of_a_final_checkout_is_one_event(gateway: Gateway) -> No
     order_id = new_id()
     tell(gateway, order_id, a_checkout(order_id, "expired", 7), None)
     assert len(await events_of(gateway, f"/v1/checkouts/{order_id}/events")) == 1
+
+
+async def test_a_gateway_that_stops_ends_its_streams(gateway: Gateway) -> None:
+    order_id = new_id()
+    tell(gateway, order_id, a_checkout(order_id, "verifying"), None)
+    gateway.app.state.stopping = asyncio.Event()
+    reading = asyncio.create_task(events_of(gateway, f"/v1/checkouts/{order_id}/events"))
+
+    async def begun() -> bool:
+        return bool(gateway.stand.asked("GET", f"/v1/checkouts/{order_id}"))
+
+    await until(begun, what="the stream has begun")
+    gateway.app.state.stopping.set()
+    async with asyncio.timeout(10):
+        assert len(await reading) >= 1
 
 
 async def test_a_token_that_ends_closes_the_stream(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,9 @@ async def test_another_replica_answers_for_the_one_that_is_down(
     async with serving(app_of(settings)) as front, httpx2.AsyncClient(base_url=front) as client:
         for _ in range(4):
             assert (await client.get("/v1/products")).status_code == 200
+        # Many at once, so that it is another call's turn before one is repeated.
+        answers = await asyncio.gather(*(client.get("/v1/products") for _ in range(40)))
+        assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_a_service_that_hangs_is_a_503(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

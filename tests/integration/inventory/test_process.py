@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer
 from contracts.inventory import StockReserved
 from contracts.topics import consumer_number
 from services.chassis import inbox, parking
-from services.chassis.app import Process
+from services.chassis.app import STOPPED_WITHIN_S, Process
+from services.chassis.listener import Place, caught_up
 from services.inventory.app import build
 from services.inventory.settings import InventorySettings
 from tests.integration.inventory.front import write_jwks
@@ -45,8 +46,14 @@ async def test_an_order_is_held_answered_and_sold_over_kafka(
         await until(lambda: _is(shop, (3, 0)), what="2 sold, 1 back")
     finally:
         process.stopping.set()
-        assert await running == 0
+        async with asyncio.timeout(STOPPED_WITHIN_S):
+            assert await running == 0
     assert await shop.broken_promises() == []
+    async with shop.db.transaction() as tx:
+        owned = await tx.fetchval("select count(*) from outbox_shard where owner is not null")
+    assert owned == 0, "the leases were handed back"
+    heard = ["order.placed", "order.finalized", "order.expired"]
+    assert await caught_up(Place(kafka, prefix, "afterwards"), "inventory", heard), "the consumer committed"
 
 
 async def test_a_process_retries_what_is_parked_and_lets_operators_look(
