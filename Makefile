@@ -47,6 +47,10 @@ replay: $(READY) ## replays an order history: make replay DATA=<folder of Olist 
 bench: $(READY) ## every measurement beside the old design, each judged by its gate; about half an hour
 	$(BIN)/python -m bench all
 
+.PHONY: release-gate
+release-gate: $(READY) ## the acceptance list of a release, checked on a system of its own
+	$(BIN)/python -m infra.release_gate
+
 .PHONY: dev
 dev: $(READY) ## the whole system as local processes, until Ctrl-C
 	$(BIN)/python -m infra

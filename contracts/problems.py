@@ -72,6 +72,8 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     "RECORD_IN_FLIGHT": ProblemType(409, "Somebody is at work on this just now; try again"),
     "REPLAY_TOO_LARGE": ProblemType(422, "The selection names more records than may be replayed at once"),
     "EDITING_OFF": ProblemType(403, "Editing parked records is switched off here"),
+    "ROLLUP_PAUSED": ProblemType(409, "The roll-up rests"),
+    "ROLLUP_RUNNING": ProblemType(409, "The roll-up is running already"),
     # Us
     "INTERNAL_ERROR": ProblemType(500, "Something is wrong on our side"),
     "UPSTREAM_INVALID": ProblemType(502, "A service behind the gateway answered nonsense"),

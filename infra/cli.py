@@ -9,9 +9,11 @@ import typer
 from infra.audit import audit_command
 from infra.heal import heal_command
 from infra.issuer import Issuer
+from infra.old_data import backfill, report, rollup
 from infra.outbox import outbox
 from infra.parked import parked
 from infra.parts import AUDIENCE, ISSUER, ROOT
+from infra.restart import restart_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Instance = Annotated[str, typer.Option(help="Which stack of this checkout.")]
@@ -26,6 +28,10 @@ app.command("audit")(audit_command)
 app.command("heal")(heal_command)
 app.add_typer(outbox, name="outbox")
 app.add_typer(parked, name="parked")
+app.command("restart")(restart_command)
+app.add_typer(backfill, name="backfill")
+app.add_typer(report, name="report")
+app.add_typer(rollup, name="rollup")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Orders: from a cart through a paid checkout to a delivered parcel.
 
 Owns:    cart_lines, checkouts, delivery_addresses, orders, order_items, checkout_history, order_history,
-         item_history
+         item_history, switches
 Listens: stock.reserved, stock.rejected, payment.opened, payment.returned, payment.declined, payment.failed,
          payment.verified, payment.held, payment.refunded, item.shipped, item.fulfilled, item.cancelled
 Tells:   order.placed, order.expired, order.revived, order.finalized, order.cancelled, order.delivered,

@@ -23,10 +23,10 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 QUOTED = re.compile(r"`([^`\n]+)`")
 TOP = frozenset({path.parts[0] for path in files() if len(path.parts) > 1})
 MADE_LATER = frozenset({".venv", ".run", ".cache"})
-MAKE = re.compile(r"(?:^|`)make ([a-z]+)", re.MULTILINE)
+MAKE = re.compile(r"(?:^|`)make ([a-z-]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_]+)*)")
 KB = re.compile(r"(?:^|`)(?:\.venv/bin/)?kb ([a-z]+)", re.MULTILINE)
-TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 CALL = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)\(\)")
 
 

@@ -1,6 +1,7 @@
 """What is allowed in orders: pure values and decisions about checkouts, orders and items."""
 
 from services.orders.domain.actor import SYSTEM, Actor, ActorType
+from services.orders.domain.again import TellAgain, tell_checkout_again, tell_order_again
 from services.orders.domain.checkout import (
     MOST_CART_LINES,
     MOST_LINES,
@@ -86,6 +87,7 @@ __all__ = [
     "Stage",
     "Step",
     "TakeReturned",
+    "TellAgain",
     "TimeIsUp",
     "accept_payment",
     "accept_refund",
@@ -101,5 +103,7 @@ __all__ = [
     "roll_up",
     "rollup",
     "shares",
+    "tell_checkout_again",
+    "tell_order_again",
     "time_is_up",
 ]

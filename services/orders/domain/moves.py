@@ -22,6 +22,7 @@ from services.orders.domain.checkout import (
     returned,
     wanted,
 )
+from services.orders.domain.order import Order
 
 
 class Signal(StrEnum):
@@ -66,7 +67,16 @@ def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
         give_up = can if checkout.method == "cod" else ref
         return give_up(checkout, why._replace(reason=problem))
     order = order_of(checkout, why.now)
-    finalized = OrderFinalized(
+    do: tuple[CreateOrder | TakeReturned, ...] = (CreateOrder(order, why.cause),)
+    if checkout.lines_returned:
+        do += (TakeReturned(checkout.order_id, checkout.customer_id),)
+    confirmed = altered(checkout, stage=Stage.CONFIRMED, lines_returned=False, ended_at=None)
+    return Changed(confirmed, (finalized_of(order),), do)
+
+
+def finalized_of(order: Order) -> OrderFinalized:
+    """The fact that this order exists; it was finalized when it was made."""
+    return OrderFinalized(
         order_id=order.order_id,
         order_number=order.order_number,
         customer_id=order.customer_id,
@@ -84,13 +94,8 @@ def fin(checkout: Checkout, why: Why) -> Decision[Checkout]:
             )
             for item in order.items
         ),
-        finalized_at=why.now,
+        finalized_at=order.created_at,
     )
-    do: tuple[CreateOrder | TakeReturned, ...] = (CreateOrder(order, why.cause),)
-    if checkout.lines_returned:
-        do += (TakeReturned(checkout.order_id, checkout.customer_id),)
-    confirmed = altered(checkout, stage=Stage.CONFIRMED, lines_returned=False, ended_at=None)
-    return Changed(confirmed, (finalized,), do)
 
 
 def exp(checkout: Checkout, why: Why) -> Changed[Checkout]:
@@ -228,6 +233,11 @@ def _why_expired(checkout: Checkout, why: Why) -> str:
     if why.was is Stage.AWAITING_PHONE:
         return "phone_unconfirmed"
     return "payment_failed" if checkout.declined else "unpaid"
+
+
+def expired_of(checkout: Checkout) -> OrderExpired:
+    """The fact that nobody paid for this checkout, which has ended."""
+    return _expired(checkout, "payment_failed" if checkout.declined else "unpaid")
 
 
 def _expired(checkout: Checkout, reason: str) -> OrderExpired:

@@ -307,6 +307,8 @@ def roll_up(order: Order | None, cause: ItemStep | RollUp) -> Decision[Order]:
     """Bring the order's status in line with its items, and tell when it became final."""
     if order is None:
         return Never("an item event of an order that does not exist")
+    if not order.items:
+        return Never("an order without items has no status that could follow from them")
     status = rollup(item.status for item in order.items)
     delivered_at = max((item.delivered_at for item in order.items if item.delivered_at), default=None)
     delivered_at = delivered_at if status is OrderStatus.DELIVERED else None

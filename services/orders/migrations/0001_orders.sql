@@ -201,7 +201,19 @@ create trigger order_history_append_only before update or delete or truncate on 
 create trigger item_history_append_only before update or delete or truncate on item_history
     for each statement execute function refuse_rewriting();
 
+-- What an operator has switched off for a while: every replica looks here. It ends by itself.
+create table switches (
+    name text primary key check (name in ('rollup')),
+    off_until timestamptz not null,
+    reason text not null check (btrim(reason) <> ''),
+    set_by uuid not null,
+    set_at timestamptz not null default now(),
+    constraint switches_end check (off_until <= set_at + interval '24 hours')
+);
+
 -- Exactly what the service needs, whatever the database grants by default.
+revoke all on switches from :service;
+grant select, insert, update on switches to :service;
 revoke all on cart_lines, checkouts, delivery_addresses, orders, order_items,
     checkout_history, order_history, item_history from :service;
 grant select, insert, update, delete on cart_lines to :service;

@@ -93,6 +93,7 @@ MISROLLED = """
         select from order_items
         where order_items.order_id = orders.order_id
           and order_items.status in ('pending', 'processing', 'shipped'))
+      and exists (select from order_items where order_items.order_id = orders.order_id)
     order by order_id
     limit $1
 """

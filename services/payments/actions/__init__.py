@@ -1,5 +1,6 @@
 """What payments does: lock, decide, save, tell; split by who asks for it."""
 
+from services.payments.actions.again import tell_again
 from services.payments.actions.answering import accept_orders, cancel_items, end_checkouts, fulfil_items
 from services.payments.actions.opening import open_another, open_intents
 from services.payments.actions.refunding import complete_refunds, refund_charges, uphold_reversals
@@ -22,5 +23,6 @@ __all__ = [
     "refund_charges",
     "report_unanswered",
     "settle",
+    "tell_again",
     "uphold_reversals",
 ]

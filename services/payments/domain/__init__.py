@@ -1,5 +1,6 @@
 """What is allowed to happen to an intent: pure values and decisions, split by subject."""
 
+from services.payments.domain.again import TellAgain, tell_payment_again
 from services.payments.domain.answers import accept_order, cancel_item, end_checkout, fulfil_item
 from services.payments.domain.commands import (
     LeftUnanswered,
@@ -62,6 +63,7 @@ __all__ = [
     "RefundDone",
     "RefundStatus",
     "ReversalStands",
+    "TellAgain",
     "WindowClosed",
     "accept_order",
     "cancel_item",
@@ -76,5 +78,6 @@ __all__ = [
     "refund_charge",
     "report_unanswered",
     "settle",
+    "tell_payment_again",
     "uphold_reversal",
 ]

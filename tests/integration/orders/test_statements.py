@@ -9,12 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.orders.store import carts, checkouts, health, reading, timers
+from services.orders.store import carts, checkouts, health, old_data, reading, timers
 from services.orders.store import orders as order_store
 from tests.integration.orders.world import Orders
 
-STORES = (carts, checkouts, health, order_store, reading, timers)
-FRAGMENTS = {"COLUMNS", "ORDER_COLUMNS", "ITEM_COLUMNS", "STEPS", "SUMMARY", "LOCK_DUE", "UNPAID"}
+STORES = (carts, checkouts, health, old_data, order_store, reading, timers)
+FRAGMENTS = {"COLUMNS", "ORDER_COLUMNS", "ITEM_COLUMNS", "STEPS", "SUMMARY", "LOCK_DUE", "UNPAID", "ROLLUP"}
 """Parts of statements; they are checked with the whole they belong to."""
 TABLES = {"cart_lines", "checkouts", "orders", "order_items", "delivery_addresses"}
 
