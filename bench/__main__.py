@@ -8,7 +8,19 @@ import structlog
 import typer
 import uvloop
 
-from bench import by_http, counts, everything, gates, limits, memory, pipeline, profiling, relay, rollup
+from bench import (
+    backlog,
+    by_http,
+    counts,
+    everything,
+    gates,
+    limits,
+    memory,
+    pipeline,
+    profiling,
+    relay,
+    rollup,
+)
 from bench.ground import Ground, ground
 from bench.results import Report
 
@@ -102,6 +114,19 @@ def gates_(
 ) -> None:
     """The gates of outbox and inbox, each with its negative control."""
     _run(lambda made: gates.measure(made, share, only), kafka=False)
+
+
+@app.command("backlog")
+def backlog_(
+    *,
+    rate: Annotated[float, typer.Option(min=0.1, help="Orders per second.")] = 20.0,
+    minutes: Annotated[float, typer.Option(min=0.05, help="For how long the broker is away.")] = 15.0,
+    most_rows: Annotated[int, typer.Option(min=1, help="Unpublished rows that may wait.")] = 20_000,
+    most_age: Annotated[float, typer.Option(min=0.1, help="Seconds the oldest may wait.")] = 120.0,
+) -> None:
+    """The broker away under load: what is taken, and how fast it is caught up with."""
+    plan = backlog.Plan(rate, 60 * minutes, most_rows, most_age)
+    _run(lambda made: backlog.measure(made, plan))
 
 
 @app.command("memory")

@@ -90,7 +90,7 @@ class Customers:
                 number = await self._waiting.get()
                 self._progress.asked[number] = clock()
                 writer.write(self._requests[number])
-                while not await _is_placed(reader):
+                while not await is_placed(reader):
                     self._progress.asked_again += 1
                     await asyncio.sleep(ASK_AGAIN_S)
                     writer.write(self._requests[number])
@@ -99,7 +99,7 @@ class Customers:
             writer.close()
 
 
-async def _is_placed(reader: asyncio.StreamReader) -> bool:
+async def is_placed(reader: asyncio.StreamReader) -> bool:
     """Whether the answer says so; False when the service is too busy: asking again with the key heals it."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")

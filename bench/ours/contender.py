@@ -44,6 +44,8 @@ class Services:
     tracing: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of every service: where spans go and how many."""
     profiled: bool = False
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of every service: how much may wait."""
     door: int = 0
     """The port at which orders answers HTTP; 0: any, since nobody asks."""
     progress: Progress = field(default_factory=Progress)
@@ -99,7 +101,7 @@ class Services:
             "log_level": "warning",
         }
         door = {"port": self.door} if service == "orders" else {}
-        return shared | world.settings(self.ground, service) | dict(self.tracing) | door
+        return shared | world.settings(self.ground, service) | dict(self.tracing) | dict(self.limits) | door
 
     def _heard(self, child: str, message: wire.Message) -> None:
         match message:
