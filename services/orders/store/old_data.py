@@ -40,10 +40,10 @@ READ_SWITCH = """
 IS_OFF = "select exists (select from switches where name = $1 and off_until > now())"
 SWITCH_OFF = """
     insert into switches (name, off_until, reason, set_by)
-    select name, now() + lasts, reason, by
+    select switch, now() + lasts, why, who
     from unnest(array[$1::text], array[$2::interval], array[$3::text], array[$4::uuid])
-         as said(name, lasts, reason, by)
-    where name is not null
+         as said(switch, lasts, why, who)
+    where switch is not null
     on conflict (name) do update
     set off_until = excluded.off_until, reason = excluded.reason, set_by = excluded.set_by, set_at = now()
     returning off_until
