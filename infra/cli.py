@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import typer
 
 from infra.audit import audit_command
+from infra.find import find_command
 from infra.heal import heal_command
 from infra.issuer import Issuer
 from infra.old_data import backfill, report, rollup
@@ -26,6 +27,7 @@ def main() -> None:
 
 app.command("audit")(audit_command)
 app.command("heal")(heal_command)
+app.command("find")(find_command)
 app.add_typer(outbox, name="outbox")
 app.add_typer(parked, name="parked")
 app.command("restart")(restart_command)

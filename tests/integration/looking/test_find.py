@@ -1,0 +1,135 @@
+"""`kb find`: one story by any of its ids, and plain words when there is none or not everybody answers."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.audit.lived_in import LivedIn
+from tests.integration.looking.asking import kb, there, value
+
+DELIVERED = "(select order_id from orders where status = 'delivered' order by order_id limit 1)"
+PAID = """(select subject_id from intents join attempts using (subject_id)
+           where answer = 'finalized' order by subject_id limit 1)"""
+
+IDS = {
+    "an order": ("orders", f"select {DELIVERED}"),
+    "an order number": ("orders", "select order_number from orders order by order_id limit 1"),
+    "an order number in small letters": ("orders", "select lower(order_number) from orders limit 1"),
+    "an item": ("orders", "select id from order_items order by order_id limit 1"),
+    "a customer": ("orders", "select customer_id from orders order by order_id limit 1"),
+    "an attempt": ("payments", f"select id from attempts where subject_id = {PAID} limit 1"),
+    "a gateway reference": ("payments", f"select reference from attempts where subject_id = {PAID} limit 1"),
+    "a charge": ("payments", "select id from charges order by id limit 1"),
+    "a transaction of the gateway": ("payments", "select provider_txn_id from charges limit 1"),
+    "a refund": ("payments", "select id from refunds limit 1"),
+    "a review case": ("payments", "select id from review_cases limit 1"),
+    "an event of orders": ("orders", "select event_id from outbox where topic = 'order.placed' limit 1"),
+    "an event of payments": ("payments", "select event_id from outbox limit 1"),
+    "an event of inventory": ("inventory", "select event_id from outbox limit 1"),
+    "a trace": ("orders", "select trace_id from checkout_history where trace_id is not null limit 1"),
+    "a trace in an outbox": ("payments", "select substr(traceparent, 4, 32) from outbox limit 1"),
+}
+
+
+@pytest.mark.parametrize("what", IDS)
+def test_any_id_leads_to_the_story(world: LivedIn, what: str) -> None:
+    service, query = IDS[what]
+    done = kb("find", str(value(world.databases[service], query)), *there(world))
+    assert done.exit_code == 0, done.output
+    assert "order.placed[" in done.output
+    assert "Where it is: " in done.output
+
+
+def test_the_story_of_a_delivered_order_is_whole_and_in_order(world: LivedIn) -> None:
+    order_id = str(value(world.databases["orders"], f"select {DELIVERED}"))
+    done = kb("find", order_id, "--json", *there(world))
+    (story,) = json.loads(done.stdout)
+    assert story["not_asked"] == {}
+    lines = story["story"]
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    kinds = {(line["service"], line["kind"]) for line in lines}
+    assert kinds >= {
+        ("orders", "checkout"),
+        ("orders", "order"),
+        ("orders", "item"),
+        ("orders", "event"),
+        ("inventory", "event"),
+        ("inventory", "hold"),
+        ("inventory", "stock"),
+        ("payments", "event"),
+        ("payments", "intent"),
+        ("payments", "attempt"),
+        ("payments", "lookup"),
+        ("payments", "charge"),
+    }
+    told = [line["text"] for line in lines if line["kind"] == "event"]
+    verified = next(text for text in told if text.startswith("payment.verified["))
+    assert "heard by orders" in verified
+    assert "]@" in verified
+    assert not [text for text in told if "not in the topic" in text or "not published" in text]
+    assert "the order exists, its number is ORD-" in story["where_it_is"]
+    assert "and it is delivered" in story["where_it_is"]
+    stages = [line["text"].partition(" (")[0] for line in lines if line["kind"] == "checkout"]
+    assert stages[0] == "reserving"
+    assert stages[-1].endswith("-> confirmed")
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("awaiting_payment", "awaits the customer's money until "),
+        ("awaiting_payment", "expire_unpaid ends it, once orders has read all"),
+        ("on_hold", "awaits somebody to decide the review case"),
+        ("on_hold", "then the stock is released"),
+        ("refund_pending", "to send refund "),
+        ("confirmed", "vendors to move "),
+        ("rejected", "what was wanted is not available"),
+    ],
+)
+def test_it_says_what_is_awaited(world: LivedIn, stage: str, says: str) -> None:
+    # The newest: an order whose items nobody has moved is among the confirmed.
+    query = f"""select checkout.order_id from checkouts as checkout left join orders using (order_id)
+                where stage = '{stage}' and coalesce(status, 'confirmed') = 'confirmed' limit 1"""
+    done = kb("find", str(value(world.databases["orders"], query)), *there(world))
+    assert done.exit_code == 0, done.output
+    assert says in done.output
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    ["0198c0de-0000-7000-8000-000000000000", "ORD-1999-0000001", "no such thing", "f" * 32, "'; drop table"],
+)
+def test_an_unknown_id_is_said_to_be_unknown(world: LivedIn, unknown: str) -> None:
+    done = kb("find", unknown, *there(world))
+    assert done.exit_code == 1, done.output
+    assert f"nobody knows `{unknown}`" in done.output
+
+
+@pytest.mark.parametrize("away", ["orders", "inventory", "payments", "kafka"])
+def test_who_is_away_is_named_and_the_rest_is_shown(
+    world: LivedIn, away: str, free_port: Callable[[], int]
+) -> None:
+    order_id = str(value(world.databases["orders"], f"select {DELIVERED}"))
+    nowhere = f"127.0.0.1:{free_port()}"
+    address = nowhere if away == "kafka" else f"postgresql://kb:secret@{nowhere}/kb"
+    done = kb("find", order_id, *there(world, **{away: address}))
+    assert done.exit_code == 0, done.output
+    assert f"could not ask {away}: " in done.output
+    assert "secret" not in done.output
+    assert "Where it is: " in done.output
+    assert "stock.reserved[" in done.output
+
+
+def test_unknown_is_not_said_for_sure_while_somebody_is_away(
+    world: LivedIn, free_port: Callable[[], int]
+) -> None:
+    done = kb("find", "ORD-1999-0000001", *there(world, payments=f"postgresql://a@127.0.0.1:{free_port()}/b"))
+    assert done.exit_code == 2
+    assert "unknown to those who could be asked" in done.output
+
+
+def test_without_a_stack_it_says_what_to_do() -> None:
+    done = kb("find", "ORD-2026-0000001", "--instance=nowhere")
+    assert done.exit_code == 2
+    assert "start one with `make dev`" in done.output
