@@ -1,7 +1,7 @@
 """Asking several databases when some may be away: who does not answer is named with the reason."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -57,8 +57,14 @@ async def asking(databases: Mapping[str, str]) -> AsyncIterator[Asking]:
                 silent[service] = why(error)
             else:
                 sessions[service] = session
-                after.push_async_callback(session.close, timeout=CONNECT_WITHIN_S)
+                after.push_async_callback(_close, session)
         yield Asking(sessions, silent)
+
+
+async def _close(session: asyncpg.Connection) -> None:
+    """A server that went away meanwhile has said so in the answers."""
+    with suppress(*UNREACHABLE):
+        await session.close(timeout=CONNECT_WITHIN_S)
 
 
 def why(error: BaseException) -> str:
@@ -71,4 +77,6 @@ def why(error: BaseException) -> str:
         case TimeoutError():
             return "did not answer in time"
         case _:
-            return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+            # Kafka's errors begin with their own name.
+            name, said = type(error).__name__, str(error)
+            return f"{name}: {said.removeprefix(f'{name}: ')}".partition("\n")[0][:200]

@@ -1,5 +1,6 @@
 """`kb`: what a developer or operator asks of a running installation."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 import typer
 
 from infra.audit import audit_command
+from infra.events import events
 from infra.find import find_command
 from infra.heal import heal_command
 from infra.issuer import Issuer
@@ -15,25 +17,31 @@ from infra.outbox import outbox
 from infra.parked import parked
 from infra.parts import AUDIENCE, ISSUER, ROOT
 from infra.restart import restart_command
+from infra.trace import trace_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+UNSAID = logging.NullHandler()
+"""For what Kafka's client says aside: each command says in its own words whom it cannot reach."""
 Instance = Annotated[str, typer.Option(help="Which stack of this checkout.")]
 
 
 @app.callback()
 def main() -> None:
     """Commands about one stack of this checkout."""
+    logging.getLogger("aiokafka").addHandler(UNSAID)
 
 
 app.command("audit")(audit_command)
 app.command("heal")(heal_command)
 app.command("find")(find_command)
+app.command("trace")(trace_command)
 app.add_typer(outbox, name="outbox")
 app.add_typer(parked, name="parked")
 app.command("restart")(restart_command)
 app.add_typer(backfill, name="backfill")
 app.add_typer(report, name="report")
 app.add_typer(rollup, name="rollup")
+app.add_typer(events, name="events")
 
 
 @app.command()

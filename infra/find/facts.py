@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from infra.asking import UNREACHABLE, Asking, why
-from infra.find.events import SERVICES, Event, heard_of, hearers, partition, told_of, with_places
+from infra.databases import SERVICES
+from infra.find.events import Event, heard_of, hearers, partition, told_of, with_places
 from infra.topic_reading import Topics
 
 Rows = list[Any]
@@ -65,7 +66,7 @@ OF_ORDER: Final[Mapping[str, Mapping[str, str]]] = {
                    opened_at, clock_timestamp() as now
             from intents where subject_id = $1""",
         "attempts": """
-            select id, provider, reference, amount_paisa, status, opened_at, next_check_at
+            select id, provider, amount_paisa, status, opened_at, next_check_at
             from attempts where subject_id = $1 order by id""",
         "observations": """
             select seen.attempt_id, kind, http_status, verdict, detail, received_at
@@ -87,7 +88,8 @@ OF_ORDER: Final[Mapping[str, Mapping[str, str]]] = {
 # Asked of every service; $1 is the key as text.
 OF_KEY: Final[Mapping[str, str]] = {
     "parked": """
-        select topic, part, kafka_offset, event_id, state, reason, error, first_failed_at
+        select topic, part, kafka_offset, event_id, state, reason, error, first_failed_at, dismissed_by,
+               dismissed_reason, dismissed_at
         from inbox_parked where key = $1 order by id""",
     "blocks": "select consumer, since, attempts, next_at from inbox_block where key = $1 order by consumer",
     "refused": """
@@ -136,12 +138,6 @@ class Facts:
         found += [intent["traceparent"][3:35]] if intent is not None else []
         found += [event.traceparent[3:35] for event in self.events]
         return list(dict.fromkeys(one for one in found if one))
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody has anything to say about this key."""
-        rows = [*self.tables.values(), *(one for said in self.by_service.values() for one in said.values())]
-        return not any(rows) and not self.events
 
 
 async def gather(key: str, asked: Asking, topics: Topics | None) -> Facts:

@@ -106,6 +106,9 @@ def _parked(facts: Facts) -> Iterator[Line]:
     for service, said in facts.by_service.items():
         for row in said.get("parked", ()):
             yield Line(row["first_failed_at"], service, "parked", _parked_record(row))
+            if row["dismissed_at"]:
+                text = f"skipped by {row['dismissed_by']}: {row['dismissed_reason']}"
+                yield Line(row["dismissed_at"], service, "parked", text)
         for row in said.get("refused", ()):
             text = f"{row['topic']}[{row['part']}] {row['event_id']}: {row['error']}"
             yield Line(row["parked_at"], service, "refused", text)

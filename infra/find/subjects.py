@@ -116,7 +116,7 @@ async def _event(asked: Asking, topics: Topics | None, event_id: UUID) -> Known 
         for question, more in ((TOLD, (_slots_around(event_id),)), (PARKED, ()), (REFUSED, ())):
             if row := await asked.row(service, question, event_id, *more):
                 return Known("event", (row["key"],))
-    return await _in_topics(topics, event_id) if topics else None
+    return await _in_topics(asked, topics, event_id) if topics else None
 
 
 def _slots_around(event_id: UUID) -> list[int]:
@@ -125,20 +125,22 @@ def _slots_around(event_id: UUID) -> list[int]:
     return [day % SLOTS, (day + 1) % SLOTS, (day - 1) % SLOTS]
 
 
-async def _in_topics(topics: Topics, event_id: UUID) -> Known | None:
+async def _in_topics(asked: Asking, topics: Topics, event_id: UUID) -> Known | None:
     """An event older than the outboxes keep them: its id says when it was told, so only that time is read."""
     wanted, told_ms = str(event_id).encode(), millis_of(event_id)
 
     def is_it(raw: object) -> bool:
         return ("ce_id", wanted) in raw.headers  # type: ignore[attr-defined]
 
-    found, _ = await topics.read(
+    found, complete = await topics.read(
         topics.chosen(BY_NAME),
         told_ms - AROUND_MS,
         until_ms=told_ms + AROUND_MS,
         wanted=is_it,
         within_s=READ_WITHIN_S,
     )
+    if not complete and not found:
+        asked.silent["kafka"] = f"was read for {READ_WITHIN_S:g} s and not to the end"
     return Known("event", (found[0].record.key,)) if found else None
 
 

@@ -44,6 +44,8 @@ def _stage(facts: Facts) -> str:
     said = SAYS.get(checkout["stage"], "this release does not know its stage")
     if order is not None:
         said += f", its number is {order['order_number']}, and it is {_order(facts, order['status'])}"
+    if order is not None and order["blocked"]:
+        said += "; nothing of it may ship until its review case is closed"
     if checkout["refusals"]:
         said += f" ({checkout['refusals']})"
     return f"{checkout['stage']}: {said}."

@@ -1,12 +1,15 @@
 """`kb find`: one story by any of its ids, and plain words when there is none or not everybody answers."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import pytest
 
-from tests.integration.audit.lived_in import LivedIn
+from infra import databases
+from tests.integration.audit.lived_in import LivedIn, planted
 from tests.integration.looking.asking import kb, there, value
+from tests.integration.looking.faults import REFUSED, SET_ASIDE, UNPUBLISHED
 
 DELIVERED = "(select order_id from orders where status = 'delivered' order by order_id limit 1)"
 PAID = """(select subject_id from intents join attempts using (subject_id)
@@ -127,6 +130,65 @@ def test_unknown_is_not_said_for_sure_while_somebody_is_away(
     done = kb("find", "ORD-1999-0000001", *there(world, payments=f"postgresql://a@127.0.0.1:{free_port()}/b"))
     assert done.exit_code == 2
     assert "unknown to those who could be asked" in done.output
+
+
+def test_a_parked_record_is_said_to_stand_in_the_way(world: LivedIn) -> None:
+    told = "from outbox where topic = 'payment.verified' order by id limit 1"
+    event_id, key = (
+        value(world.databases["payments"], f"select {one} {told}") for one in ("event_id", "key")
+    )
+    park = SET_ASIDE.format(
+        consumer=1033,
+        topic="payment.verified",
+        key=key,
+        event_id=event_id,
+        state="parked",
+        reason="BOOM",
+        error="planted",
+    )
+    block = f"""insert into inbox_block (consumer, key, attempts, next_at)
+                values (1033, '{key}', 4, now() + interval '90 s')"""
+    for wanted in (key, str(event_id)):
+        done = find_planted(world, "orders", [park, block], wanted)
+        assert "parked payment.verified[3]@41" in done
+        assert "orders has parked payment.verified[3]@41 (BOOM: planted), and its key waits behind it" in done
+        assert "awaits the next try of what orders has parked (tried 4 times) until " in done
+
+
+def test_an_event_that_has_not_left_is_said_to_stand_in_the_way(world: LivedIn) -> None:
+    plant = UNPUBLISHED.format(key=DELIVERED + "::text", topic="order.finalized")
+    order_id = str(value(world.databases["orders"], f"select {DELIVERED}"))
+    for wanted in (order_id, "01890000-0000-7000-8000-00000000000e"):
+        done = find_planted(world, "orders", [plant], wanted)
+        assert "not published yet" in done
+        assert "has not left the outbox of orders" in done
+
+
+def test_an_event_that_was_passed_over_is_said_so(world: LivedIn) -> None:
+    """Read, and not in the inbox: it took no effect."""
+    order_id = str(value(world.databases["orders"], f"select {DELIVERED}"))
+    told = f"select event_id from outbox where topic = 'payment.verified' and key = '{order_id}'"
+    event_id = value(world.databases["payments"], told)
+    done = find_planted(world, "orders", [f"delete from inbox where event_id = '{event_id}'"], order_id)
+    assert "orders has read past payment.verified[" in done
+    assert "and its inbox does not have it" in done
+
+
+def test_a_record_the_broker_refuses_is_said_to_stand_in_the_way(world: LivedIn) -> None:
+    topic = "payment.opened"
+    key = value(
+        world.databases["payments"], f"select key from outbox where topic = '{topic}' order by id limit 1"
+    )
+    done = find_planted(world, "payments", [REFUSED.format(topic=topic)], key)
+    assert f"the broker refuses {topic} of payments (MessageSizeTooLargeError: planted)" in done
+
+
+def find_planted(world: LivedIn, service: str, statements: list[str], wanted: str) -> str:
+    dsn = asyncio.run(planted(world, service, statements))
+    done = kb("find", wanted, *there(world, **{service: dsn}))
+    asyncio.run(databases.drop(world.admin_dsn, dsn.rpartition("/")[2]))
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def test_without_a_stack_it_says_what_to_do() -> None:
