@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import typer
 
 from infra.audit import audit_command
+from infra.doctor import doctor_command
 from infra.events import events
 from infra.find import find_command
 from infra.heal import heal_command
@@ -33,6 +34,7 @@ def main() -> None:
 
 app.command("audit")(audit_command)
 app.command("heal")(heal_command)
+app.command("doctor")(doctor_command)
 app.command("find")(find_command)
 app.command("trace")(trace_command)
 app.add_typer(outbox, name="outbox")
