@@ -22,7 +22,7 @@ def fault(what: str, service: str, check: str, says: str, statement: str) -> Any
 
 UNPUBLISHED = """
     insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload, created_at)
-    select part, topic, key, 99, '01890000-0000-7000-8000-00000000000e', event_type, subject_kind, payload,
+    select part, topic, key, 99, '{event_id}', event_type, subject_kind, payload,
            now() - interval '10 minutes'
     from outbox where key = {key} and topic = '{topic}' limit 1
 """
@@ -60,7 +60,7 @@ FAULTS = [
         "orders",
         "outboxes",
         "1 events of orders are not published, the oldest for 6",
-        UNPUBLISHED.format(key="(select key from outbox limit 1)", topic="order.placed"),
+        UNPUBLISHED.format(key="(select key from outbox limit 1)", topic="order.placed", event_id=SOME_ID),
     ),
     fault(
         "the cursors are of another server",

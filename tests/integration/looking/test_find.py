@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from infra import databases
+from services.chassis.ids import new_id
 from tests.integration.audit.lived_in import LivedIn, planted
 from tests.integration.looking.asking import kb, there, value
 from tests.integration.looking.faults import REFUSED, SET_ASIDE, UNPUBLISHED
@@ -156,9 +157,10 @@ def test_a_parked_record_is_said_to_stand_in_the_way(world: LivedIn) -> None:
 
 
 def test_an_event_that_has_not_left_is_said_to_stand_in_the_way(world: LivedIn) -> None:
-    plant = UNPUBLISHED.format(key=DELIVERED + "::text", topic="order.finalized")
+    event_id = new_id()
+    plant = UNPUBLISHED.format(key=DELIVERED + "::text", topic="order.finalized", event_id=event_id)
     order_id = str(value(world.databases["orders"], f"select {DELIVERED}"))
-    for wanted in (order_id, "01890000-0000-7000-8000-00000000000e"):
+    for wanted in (order_id, str(event_id)):
         done = find_planted(world, "orders", [plant], wanted)
         assert "not published yet" in done
         assert "has not left the outbox of orders" in done
