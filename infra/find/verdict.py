@@ -74,11 +74,11 @@ def _in_the_way(facts: Facts) -> Iterator[str]:
         age = facts.now - event.at
         if not event.published and age > PUBLISHED_WITHIN:
             yield f"{event.topic} was told {_ago(age)} ago and has not left the outbox of {event.owner}."
-        if event.published and age > HEARD_WITHIN:
-            yield from _unheard(facts, event)
+        if event.published:
+            yield from _unheard(facts, event, late=age > HEARD_WITHIN)
 
 
-def _unheard(facts: Facts, event: Event) -> Iterator[str]:
+def _unheard(facts: Facts, event: Event, *, late: bool) -> Iterator[str]:
     for service in event.unheard_by:
         group = facts.groups.get((service, event.topic))
         # A parked one is told of above, and of a silent service nobody knows.
@@ -86,7 +86,7 @@ def _unheard(facts: Facts, event: Event) -> Iterator[str]:
             continue
         if event.offset is not None and event.offset < group.read_to:
             yield f"{service} has read past {event.where}, and its inbox does not have it."
-        else:
+        elif late:
             yield f"{service} has not taken {event.where} yet: it is {group.behind} records behind there."
 
 

@@ -144,6 +144,8 @@ def test_an_event_stands_in_the_way_until_it_is_published_and_heard() -> None:
     assert "inventory has read past order.placed[3]@7, and its inbox does not have it" in where_and_why(
         passed
     )
+    at_once = facts("reserving", said={"now": SINCE}, events=[event()], groups=groups)
+    assert where_and_why(at_once) == f"reserving: {SAYS['reserving']}."
     heard = facts("reserving", events=[event(heard_by=frozenset({"inventory"}))], groups=groups)
     assert where_and_why(heard) == f"reserving: {SAYS['reserving']}."
     young = facts("reserving", said={"now": SINCE}, events=[event(published=False)])
