@@ -44,7 +44,9 @@ def wired(dsn: str, folder: Path) -> Service:
     return build(OrdersSettings(address_key_file=keys, **settings_for(dsn, folder)))
 
 
-def hears(event: Callable[[Checkout], Event], stage: str = "awaiting_payment") -> Scenario:
+def hears(
+    event: Callable[[Checkout], Event], stage: str = "awaiting_payment", *, idle: bool = False
+) -> Scenario:
     """Two checkouts in this stage hear it, and one of them more than once."""
 
     async def prepare(place: Place) -> Work:
@@ -52,7 +54,7 @@ def hears(event: Callable[[Checkout], Event], stage: str = "awaiting_payment") -
         first, second = await make(new_id(), kurta=2, topi=1), await make(new_id())
         return Hearing(handlers.consumer, [event(first), event(second), event(first)])
 
-    return Scenario(prepare)
+    return Scenario(prepare, idle=idle)
 
 
 def paid(checkout: Checkout) -> Event:
@@ -187,7 +189,7 @@ def sweeps(name: str, *, idle: bool = True) -> Scenario:
 SCENARIOS: Final = {
     "stock.reserved": hears(making.reserved, "placed"),
     "stock.rejected": hears(making.rejected, "placed"),
-    "payment.opened": hears(lambda one: making.opened(one.order_id)),
+    "payment.opened": hears(lambda one: making.opened(one.order_id), idle=True),
     "payment.returned": hears(lambda one: making.came_back(one.order_id, 2)),
     "payment.declined": hears(lambda one: making.declined(one.order_id, 2)),
     "payment.failed": hears(lambda one: making.failed(one.order_id, 2)),
