@@ -72,6 +72,10 @@ CATALOGUE: Final[dict[str, ProblemType]] = {
     "RECORD_IN_FLIGHT": ProblemType(409, "Somebody is at work on this just now; try again"),
     "REPLAY_TOO_LARGE": ProblemType(422, "The selection names more records than may be replayed at once"),
     "EDITING_OFF": ProblemType(403, "Editing parked records is switched off here"),
+    "CHECKOUT_OPEN": ProblemType(409, "The checkout is open: there is no decision to tell again"),
+    "ORDER_EMPTY": ProblemType(409, "An order without items cannot be told again"),
+    "NOT_PAID": ProblemType(409, "There is no payment to tell again"),
+    "ANSWERED": ProblemType(409, "Orders has answered: the payment need not be told again"),
     "ROLLUP_PAUSED": ProblemType(409, "The roll-up rests"),
     "ROLLUP_RUNNING": ProblemType(409, "The roll-up is running already"),
     # Us
