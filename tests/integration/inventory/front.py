@@ -48,6 +48,17 @@ def token(*roles: str, subject: UUID = ADMIN, vendor_id: UUID | None = None) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who asks; the token is made for each request: one made with the tests runs out."""
+
+    role: str
+    vendor_id: UUID | None = None
+
+    def token(self) -> str:
+        return token(self.role, vendor_id=self.vendor_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Front:
     """Asks as somebody; every changing request gets an Idempotency-Key of its own unless one is given."""
 
@@ -59,13 +70,13 @@ class Front:
         path: str,
         body: object = None,
         *,
-        as_: str | None = None,
+        as_: Caller | None = None,
         key: str | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> httpx2.Response:
         headers = {"Idempotency-Key": key or uuid4().hex}
         if as_ is not None:
-            headers["Authorization"] = f"Bearer {as_}"
+            headers["Authorization"] = f"Bearer {as_.token()}"
         return await self.client.request(method, path, json=body, headers=headers, params=params)
 
 

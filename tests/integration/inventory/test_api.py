@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.chassis.pages import cursor_of
-from tests.integration.inventory.front import ADMIN, Front, open_front, token
+from tests.integration.inventory.front import ADMIN, Caller, Front, open_front
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.examples import OTHER_VENDOR, VENDOR, placed
 
-AS_ADMIN = token("admin")
-AS_VENDOR = token("vendor", vendor_id=VENDOR)
-AS_OTHER = token("vendor", vendor_id=OTHER_VENDOR)
+AS_ADMIN = Caller("admin")
+AS_VENDOR = Caller("vendor", VENDOR)
+AS_OTHER = Caller("vendor", OTHER_VENDOR)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ ADMIN_ROUTES = [
 async def test_who_keeps_the_catalogue_is_an_admin_and_nobody_else(front: Front) -> None:
     for method, path in [*ADMIN_ROUTES, ("POST", "/v1/vendor/stock/a/adjustments")]:
         assert refused(await front.ask(method, path, {})) == (401, "UNAUTHENTICATED")
-        assert refused(await front.ask(method, path, {}, as_=token("customer"))) == (403, "FORBIDDEN")
+        assert refused(await front.ask(method, path, {}, as_=Caller("customer"))) == (403, "FORBIDDEN")
     for method, path in ADMIN_ROUTES:
         assert refused(await front.ask(method, path, {}, as_=AS_VENDOR)) == (403, "FORBIDDEN")
 
