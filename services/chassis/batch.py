@@ -164,7 +164,8 @@ async def _transact(
 ) -> _Tally:
     tally = _Tally()
     if claiming:
-        fresh = {id(one.record) for one in await inbox.claim(tx, hearing.number, claiming)}
+        claimed = await inbox.claim(tx, hearing.number, claiming)
+        fresh = {id(one.record) for one in claimed.fresh}
         parked = [one for one in parked if id(one.record) in fresh]
     also: list[parking.Parked] = []
     if heard:
@@ -176,12 +177,9 @@ async def _transact(
 async def _take_effect(
     tx: Tx, hearing: Hearing, heard: Sequence[Heard], tally: _Tally
 ) -> list[parking.Parked]:
-    fresh = await inbox.claim(tx, hearing.number, heard)
-    blocked = (
-        await inbox.blocked_keys(tx, hearing.number, list({one.key for one in fresh}))
-        if fresh
-        else frozenset()
-    )
+    claimed = await inbox.claim(tx, hearing.number, heard)
+    fresh = claimed.fresh
+    blocked = await inbox.blocked_keys(tx, hearing.number, claimed)
     free = [one for one in fresh if one.key not in blocked]
     parked = [
         parking.waiting(one, parking.BEHIND, "waits behind a parked record")

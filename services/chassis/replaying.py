@@ -49,7 +49,7 @@ async def take_effect(
     if isinstance(found, Foreign):
         return Made("replayed", "foreign", row["event_id"])
     # An unreadable record could not be claimed when it came: its id may have been heard since.
-    if not claimed and not await inbox.claim(tx, number, [found]):
+    if not claimed and not (await inbox.claim(tx, number, [found])).fresh:
         return Made("replayed", "duplicate", found.event_id)
     return await _hand_over(tx, subscription, found)
 

@@ -43,8 +43,8 @@ def _know_the_database(patch: MonkeyPatch) -> None:
 def no_inbox(patch: MonkeyPatch) -> None:
     """Whatever is heard is heard for the first time."""
 
-    async def claim(_: Tx, __: int, heard: Sequence[Heard]) -> list[Heard]:
-        return list(heard)
+    async def claim(_: Tx, __: int, heard: Sequence[Heard]) -> inbox.Claimed:
+        return inbox.Claimed(list(heard), may_be_blocked=True)
 
     patch.setattr(inbox, "claim", claim)
 
@@ -54,11 +54,11 @@ def inbox_in_its_own_transaction(patch: MonkeyPatch) -> None:
     _know_the_database(patch)
     real = inbox.claim
 
-    async def claim(tx: Tx, consumer: int, heard: Sequence[Heard]) -> list[Heard]:
+    async def claim(tx: Tx, consumer: int, heard: Sequence[Heard]) -> inbox.Claimed:
         async with DATABASE.get().transaction() as own:
-            fresh = await real(own, consumer, heard)
+            claimed = await real(own, consumer, heard)
             tx.starts_at(await own.now())
-        return fresh
+        return claimed
 
     patch.setattr(inbox, "claim", claim)
 
@@ -66,7 +66,7 @@ def inbox_in_its_own_transaction(patch: MonkeyPatch) -> None:
 def ack_before_work(patch: MonkeyPatch) -> None:
     """The offsets are committed first."""
 
-    async def on_batch(self: Listener, _: list[bytes], msg: Any) -> None:  # noqa: ANN401 - a message of FastStream
+    async def on_batch(self: Listener, msg: Any) -> None:  # noqa: ANN401 - a message of FastStream
         await msg.ack()
         await self._hear_all(msg.raw_message)
 
