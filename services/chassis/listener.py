@@ -14,12 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalStateError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.annotations import KafkaMessage
+from faststream.kafka.message import KafkaMessage
 
 from contracts.topics import consumer_number
 from services.chassis.batch import Hearing, hear
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
+from services.chassis.offsets import Batch, Offsets
 from services.chassis.progress import Progress
 from services.chassis.records import Heard, Malformed, Record, read, record_of
 
@@ -32,9 +33,8 @@ PARTITION_FETCH_BYTES = 256 * 1024
 """Of each partition so much waits in memory at most, however far behind we are: the client holds one fetch
 each. Not less than a full batch of the relay, or a partition would be read only when it comes first."""
 LOOK_S = 1.0
+LOOK_MS = 1000
 SAY_EVERY_S = 60.0
-COMMIT_ALL_S = 10.0
-"""Where nothing arrives, too, the group says how far it has read: its age and `caught_up` go by that."""
 
 
 class _RawCodec:
@@ -50,7 +50,7 @@ class _RawCodec:
         return [(one, "application/json") for one in msgs]
 
     async def decode_batch(self, msg: Any) -> Any:  # noqa: ANN401
-        return msg.body
+        return msg  # what the handler takes
 
 
 def _printable(record: Any) -> Any:  # noqa: ANN401 - aiokafka's ConsumerRecord
@@ -72,31 +72,23 @@ async def tolerant_parser(records: Sequence[Any], original: Any) -> Any:  # noqa
     return message
 
 
-class Moved:
-    """The consumer as a batch sees it: its commit says how far this batch has come, and nothing of others.
+def _wait_until_there_is_some(client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """FastStream sleeps after each look that found nothing, for as long as it took: so none finds nothing."""
+    look = client.getmany
 
-    A member holds up to a gross of partitions, and a commit of all of them writes a record for each.
-    """
+    async def getmany(*partitions: TopicPartition, **how: Any) -> Any:  # noqa: ANN401
+        while not (records := await look(*partitions, **how | {"timeout_ms": LOOK_MS})):
+            pass
+        return records
 
-    def __init__(self, consumer: Any, records: Sequence[Any]) -> None:  # noqa: ANN401 - aiokafka has no types
-        self._consumer = consumer
-        self._ends = {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}
-
-    async def commit(self) -> None:
-        """What was taken away meanwhile is its new owner's to commit."""
-        held = self._consumer.assignment()
-        if ends := {place: end for place, end in self._ends.items() if place in held}:
-            await self._consumer.commit(ends)
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Read again from here."""
-        self._consumer.seek(partition=partition, offset=offset)
+    client.getmany = getmany
 
 
 class Drain(ConsumerRebalanceListener):  # type: ignore[misc]
     """Holds a revocation until the batch in flight is committed; bounded: the inbox is the real fence."""
 
-    def __init__(self) -> None:
+    def __init__(self, offsets: Offsets) -> None:
+        self.offsets = offsets
         self.idle = asyncio.Event()
         self.idle.set()
         self.joined = False
@@ -106,6 +98,7 @@ class Drain(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.idle.wait(), DRAIN_S)
+        await self.offsets.give_up()
         LOG.debug("revoked", partitions=len(revoked))
 
     def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
@@ -131,11 +124,11 @@ class Listener:
         self.consumer = consumer
         self.db = db
         self.place = place
-        self.drain = Drain()
+        self.offsets = Offsets(lambda: self.subscriber.consumer)
+        self.drain = Drain(self.offsets)
         self.group = f"{place.prefix}{consumer.service}"
         self.progress = Progress()
-        self.watching: asyncio.Task[None] | None = None
-        self.commit_all_at = 0.0
+        self.tasks: list[asyncio.Task[None]] = []
         self.broker = self._broker()
         self.subscriber = self._subscribe()
 
@@ -145,6 +138,8 @@ class Listener:
             client_id=self.place.instance,
             ack_policy=AckPolicy.NACK_ON_ERROR,
             allow_auto_create_topics=False,
+            # Injecting arguments takes a thread and two switches to it, of every batch.
+            apply_types=False,
             consumer_only=True,
             graceful_timeout=5.0,
             logger=logging.getLogger("listener.broker"),
@@ -176,12 +171,14 @@ class Listener:
         subscriber(self._on_batch)
         return subscriber
 
-    async def _on_batch(self, body: list[bytes], msg: KafkaMessage) -> None:  # noqa: ARG002 - FastStream decodes by signature
+    async def _on_batch(self, msg: KafkaMessage) -> None:
         self.drain.idle.clear()
         try:
             await self._hear_all(msg.raw_message)
-            # Inside the busy window, after the database commit; a commit that fails is only a redelivery.
-            await self._commit(msg)
+            # Inside the busy window, after the database commit.
+            msg.consumer = Batch(self.offsets, msg.raw_message)
+            await msg.ack()
+            await self.offsets.note_all()
         except Exception:
             self.progress.note_failure(time.monotonic())
             # FastStream rewinds and reads again at once; a failure that stays must not spin.
@@ -189,15 +186,6 @@ class Listener:
             raise
         finally:
             self.drain.idle.set()
-
-    async def _commit(self, msg: KafkaMessage) -> None:
-        """The offsets of this batch; now and then of all partitions: what was read has all been heard."""
-        now = time.monotonic()
-        if now >= self.commit_all_at:
-            self.commit_all_at = now + COMMIT_ALL_S
-        else:
-            msg.consumer = Moved(msg.consumer, msg.raw_message)
-        await msg.ack()
 
     async def _hear_all(self, raws: Sequence[Any]) -> None:
         # A transaction per topic: two topics in one could take the same rows in different orders.
@@ -221,14 +209,18 @@ class Listener:
 
     async def start(self) -> None:
         """Connect and join; raises KafkaError when the broker cannot be reached."""
-        self.watching = asyncio.create_task(self._say_what_is_missing(), name="listener watch")
+        self.tasks.append(asyncio.create_task(self._say_what_is_missing(), name="listener watch"))
         await self.broker.start()
+        _wait_until_there_is_some(self.subscriber.consumer)
+        self.tasks.append(asyncio.create_task(self.offsets.keep(), name="listener offsets"))
 
     async def stop(self) -> None:
         """Drain and leave; bounded, because a client of a dead broker may hang, and never in the way."""
-        if self.watching is not None:
-            self.watching.cancel()
+        for task in self.tasks:
+            task.cancel()
         try:
+            if self.subscriber.consumer is not None:
+                await self.offsets.end()
             await asyncio.wait_for(self.broker.stop(), STOP_S)
         except Exception as error:  # noqa: BLE001 - what FastStream gathers is an ExceptionGroup of anything
             LOG.warning("not left in good order", group=self.group, error=repr(error)[:500])

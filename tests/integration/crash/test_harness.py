@@ -101,7 +101,7 @@ async def test_a_handler_that_remembers_what_it_did_is_found_out(bench: Bench) -
 async def test_offsets_that_are_committed_first_are_found_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def on_batch(self: Listener, _: list[bytes], msg: Any) -> None:  # noqa: ANN401
+    async def on_batch(self: Listener, msg: Any) -> None:  # noqa: ANN401
         await msg.ack()
         await self._hear_all(msg.raw_message)
 

@@ -64,7 +64,7 @@ class Hearing:
 
         listener = Listener(self.consumer, life.db, HERE)
         message: Any = SimpleNamespace(raw_message=unread, ack=ack)
-        await listener._on_batch([], message)  # noqa: SLF001 - what FastStream calls
+        await listener._on_batch(message)  # noqa: SLF001 - what FastStream calls
 
     def ask_again(self) -> None:
         """The offsets are set back: everything comes once more."""
