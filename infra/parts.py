@@ -158,6 +158,7 @@ def _common(plan: Plan, name: str) -> dict[str, str]:
         "KB_JWKS_FILE": str(plan.keys.jwks),
         "KB_PUBLIC_URL": plan.url("gateway-0"),
         "KB_PARKED_EDITS": "true",
+        "KB_TRACE_RATIO": os.environ.get("KB_TRACE_RATIO", "1"),
     }
 
 
