@@ -16,10 +16,11 @@ import uvloop
 from fastapi import APIRouter
 from starlette.middleware import Middleware
 
-from services.chassis import business, logs, ops, parked_api, reconcilers_api
+from services.chassis import business, gauges, lag, logs, ops, parked_api, reconcilers_api
 from services.chassis.back_pressure import Pressure
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
+from services.chassis.gauges import Measure
 from services.chassis.housekeeping import HOUSEKEEPING
 from services.chassis.http import ANSWER_WITHIN_S, MOST_AT_ONCE, make_app
 from services.chassis.listener import Listener, Place, caught_up
@@ -69,6 +70,8 @@ class Service:
     consumer: Consumer | None = None
     reconcilers: Sequence[Reconciler] = ()
     workers: Sequence[Worker] = ()
+    measures: Sequence[Measure] = ()
+    """What its own tables say in numbers, beyond what every service measures."""
     state: dict[str, Any] = field(default_factory=dict)
     """Further attributes of the HTTP application's state."""
     middleware: Sequence[Middleware] = ()
@@ -182,6 +185,9 @@ class Process:
         self._spawn("relay", self._on_our_schema(partial(self._relay, db)))
         watch_outbox = partial(ops.watch_outbox, db, self.pressure, self.stopping)
         self._spawn("outbox gauges", self._on_our_schema(watch_outbox))
+        measures = (*gauges.of_every_service(tuple(self.duties.values())), *service.measures)
+        measuring = partial(gauges.keep_measuring, db, measures, self.stopping)
+        self._spawn("gauges", self._on_our_schema(measuring))
         self._spawn("waiting", partial(ops.say_what_is_missing, self.health, db, self.stopping))
         if service.consumer is not None:
             consumer = service.consumer
@@ -193,6 +199,9 @@ class Process:
             self._spawn(duty.name, self._on_our_schema(heal))
         for worker in service.workers:
             self._spawn(worker.__name__, self._on_our_schema(partial(worker, runtime)))
+        if service.consumer is not None:
+            gauges.expect("lag")
+            self._spawn("lag", partial(self._watch_lag, service.consumer, place))
 
     def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         self.tasks.append(asyncio.create_task(keep_alive(name, task, self.stopping), name=name))
@@ -234,6 +243,10 @@ class Process:
         finally:
             self.health.consuming = lambda: False
             await listener.stop()
+
+    async def _watch_lag(self, consumer: Consumer, place: Place) -> None:
+        topics = tuple(consumer.subscriptions)
+        await _unless(self.stopping, lag.keep_looking(place, self.service.name, topics))
 
     def _foreign_schema(self, error: ForeignSchemaError) -> None:
         LOG.error("foreign schema", service=self.service.name, error=str(error))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 
-from services.chassis import leases, outbox_backlog, reconciler_runs
+from services.chassis import leases, outbox_backlog, reconciler_runs, retrier
 from services.chassis.auth import Principal, require
 from services.chassis.db import Tx
 from services.chassis.http import Db
@@ -22,7 +22,6 @@ Operator = Annotated[Principal, Depends(require("operator", "admin", "service"))
 MOST: Final = 10_000
 """Rows counted at most; more is told as this number."""
 DAY: Final = timedelta(days=1)
-OVERDUE_S: Final = 60
 
 # Of the newest ones, which are the last by id too.
 FAILED: Final = """
@@ -42,10 +41,6 @@ OPEN: Final = """
 REFUSED: Final = """
     select count(*)::int
     from (select from outbox_parked where state in ('parked', 'retry') limit $1) as waiting
-"""
-OVERDUE: Final = """
-    select count(*)::int
-    from (select from inbox_block where next_at < now() - make_interval(secs => $1) limit $2) as waiting
 """
 
 
@@ -68,7 +63,7 @@ async def business(request: Request, db: Db, _: Operator) -> dict[str, Any]:
             "outbox": await _outbox(tx),
             "reconcilers": await _reconcilers(tx, duties),
             "counts": own.get("counts", {}),
-            "stuck": own.get("stuck", {}) | {"retries": await tx.fetchval(OVERDUE, OVERDUE_S, MOST)},
+            "stuck": own.get("stuck", {}) | {"retries": await retrier.overdue(tx, MOST)},
         }
     return {"ok": is_well(said | own), **(own | said)}
 

@@ -1,7 +1,7 @@
 """The database: one pool per process, and `Tx`, the open transaction that everything is done in."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -37,11 +37,13 @@ for _name in ("IterableABC", "SizedABC"):
 class Tx:
     """An open transaction. Its clock is the database's, read once."""
 
-    __slots__ = ("_now", "connection", "told")
+    __slots__ = ("_now", "connection", "counted", "told")
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - a pool hands out a proxy
         self.connection = connection
         self.told = 0
+        self.counted: list[Callable[[], None]] = []
+        """What to count once this is committed: what is rolled back has not happened."""
         self._now: datetime | None = None
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -161,6 +163,8 @@ class Database:
                     msg = "the database connection was lost"
                     raise ConnectionError(msg) from error
                 raise
+            for count in tx.counted:
+                count()
             if tx.told:
                 self.told.set()
                 self.news.set()

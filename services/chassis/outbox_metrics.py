@@ -1,4 +1,4 @@
-"""What the relay counts; every name is used by a rule or a dashboard."""
+"""What the relay counts, and what is known of the outbox; every name is used by a rule or a dashboard."""
 
 from typing import Final
 
@@ -21,10 +21,18 @@ PRODUCER_REBUILD: Final = Counter(
     "kb_outbox_producer_rebuild_total", "Producers replaced after a failed or late send.", ["reason"]
 )
 PARKED: Final = Counter(
-    "kb_outbox_parked_total", "Rows put aside: refused by the broker, or behind such a row."
+    "kb_outbox_rows_parked_total", "Rows put aside: refused by the broker, or behind such a row."
 )
-OLDEST_AGE: Final = Gauge("kb_outbox_oldest_age_seconds", "Age of the oldest unpublished row.", ["part"])
-DEPTH: Final = Gauge("kb_outbox_depth", "Unpublished rows, counted up to a cap.", ["part"])
 ORDER_VIOLATION: Final = Counter(
     "kb_outbox_key_order_violation_total", "Rows whose sequence was not above the last one of their key."
+)
+
+# Asked of the tables by every process of the service, so that they outlive the relay they speak of.
+OLDEST_AGE: Final = Gauge("kb_outbox_oldest_age_seconds", "Age of the oldest unpublished row.", ["part"])
+DEPTH: Final = Gauge("kb_outbox_depth", "Unpublished rows, counted up to a cap.", ["part"])
+WAITING: Final = Gauge("kb_outbox_parked", "Rows put aside that are neither sent nor skipped.")
+WAITING_AGE: Final = Gauge("kb_outbox_parked_oldest_age_seconds", "How long the oldest of them has waited.")
+LEAF_BYTES: Final = Gauge("kb_outbox_leaf_bytes", "Size of a day's leaf with its index.", ["leaf"])
+CURSOR_AGE: Final = Gauge(
+    "kb_outbox_cursor_age_xids", "Transactions begun since the oldest one the slowest cursor waits for."
 )

@@ -10,7 +10,7 @@ from prometheus_client import Counter
 from services.chassis.db import Tx
 from services.chassis.records import Heard, Malformed, Record
 
-PARKED = Counter("kb_parked_messages_total", "Records set aside.", ["topic", "state", "reason"])
+PARKED = Counter("kb_records_parked_total", "Records set aside.", ["topic", "state", "reason"])
 Labels: TypeAlias = tuple[str, str, str]
 BEHIND = "BEHIND"
 """The reason of a record that did not fail itself: its key was blocked when it came."""

@@ -34,7 +34,7 @@ LAST_SUCCESS = Gauge(
 PAUSED = Gauge("kb_reconciler_paused", "1 while an operator has paused it.", ["reconciler"])
 PERIOD = Gauge("kb_reconciler_period_seconds", "How often it looks.", ["reconciler"])
 STUCK = Gauge(
-    "kb_stuck_work", "Things that should have moved by now and that nobody here may move.", ["kind"]
+    "kb_stuck_work", "Things that should have moved by now, and that no duty moved or may move.", ["kind"]
 )
 DURATION = Histogram("kb_reconciler_duration_seconds", "How long a run took.", ["reconciler"])
 
@@ -50,7 +50,7 @@ class Reconciler:
     long outage does not end what events still waiting to be read have saved; `heal` then gets a time from
     before that check. It costs the broker some connections: with `due` it is asked only if that says so.
     One with an `alarm` moves nothing: it says how much waits for somebody else, on that gauge, which every
-    process shows as whichever of them looked last has found it.
+    process shows as whichever of them looked last has found it. Nothing else writes to that gauge.
     """
 
     name: str
@@ -171,14 +171,18 @@ async def _lead(
 
 async def _out_of_turn(tx: Tx, reconciler: Reconciler) -> Skipped | None:
     turn = await reconciler_runs.turn_of(tx, reconciler.name, reconciler.every_s)
-    PAUSED.labels(reconciler.name).set(turn.paused)
-    if turn.last_success is not None:
-        LAST_SUCCESS.labels(reconciler.name).set(turn.last_success)
-    if reconciler.alarm is not None:
-        reconciler.alarm.set(turn.last_found)
+    show(reconciler, turn)
     if turn.paused:
         return Skipped.PAUSED
     return Skipped.NOT_YET if turn.wait_s > 0 else None
+
+
+def show(reconciler: Reconciler, turn: reconciler_runs.Turn) -> None:
+    """What the table says of it, whichever process ran it; a success that never was is of 1970."""
+    PAUSED.labels(reconciler.name).set(turn.paused)
+    LAST_SUCCESS.labels(reconciler.name).set(turn.last_success or 0)
+    if reconciler.alarm is not None:
+        reconciler.alarm.set(turn.last_found)
 
 
 async def keep_running(

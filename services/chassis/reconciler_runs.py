@@ -17,12 +17,12 @@ LONGEST_PAUSE_S: Final = 86_400
 TRY_LEAD: Final = "select pg_try_advisory_xact_lock(hashtextextended('reconciler:' || $1, 0))"
 WAIT_FOR_LEADER: Final = "select pg_advisory_xact_lock(hashtextextended('reconciler:' || $1, 0))"
 
-TURN: Final = """
-    select coalesce(paused_until > now(), false) as paused,
+TURNS: Final = """
+    select name, coalesce(paused_until > now(), false) as paused,
            extract(epoch from next_run_at - now())::float8 as wait_s,
            extract(epoch from last_success_at)::float8 as last_success, last_found
     from reconciler_runs
-    where name = $1
+    where name = any($1::text[])
 """
 
 HEARTBEAT: Final = """
@@ -106,9 +106,16 @@ class Status:
 
 async def turn_of(tx: Tx, name: str, every_s: float) -> Turn:
     """Whose turn it is; a time further ahead than a round can be is not waited for."""
-    row = await tx.fetchrow(TURN, name)
-    if row is None:
-        return Turn()
+    return (await turns_of(tx, [(name, every_s)]))[name]
+
+
+async def turns_of(tx: Tx, known: Sequence[tuple[str, float]]) -> dict[str, Turn]:
+    """The same of many duties, given as (name, seconds between rounds)."""
+    rows = {row["name"]: row for row in await tx.fetch(TURNS, [name for name, _ in known])}
+    return {name: _turn(rows[name], every_s) if name in rows else Turn() for name, every_s in known}
+
+
+def _turn(row: asyncpg.Record, every_s: float) -> Turn:
     wait_s = row["wait_s"] or 0.0
     wait_s = 0.0 if wait_s > 2 * every_s else max(0.0, wait_s)
     return Turn(row["paused"], wait_s, row["last_success"], row["last_found"])

@@ -25,6 +25,8 @@ LOG = structlog.get_logger("retrier")
 RETRIED = Counter("kb_parked_retries_total", "Retries of parked records.", ["topic", "outcome"])
 LOOK_EVERY_S: Final = 1.0
 LONGEST_ERROR: Final = 2000
+OVERDUE_S: Final = 60
+"""A key that is due for longer is tried by nobody."""
 
 LOCK_DUE: Final = """
     select consumer, key, attempts from inbox_block
@@ -70,6 +72,10 @@ FAIL_RECORD: Final = """
     set attempts = attempts + 1, last_failed_at = now(), updated_at = now(), reason = $2, error = $3
     where id = $1 and state = 'parked'
 """
+OVERDUE: Final = """
+    select count(*)::int
+    from (select from inbox_block where next_at < now() - make_interval(secs => $1) limit $2) as waiting
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,12 @@ async def keep_retrying(db: Database, consumer: Consumer, stopping: asyncio.Even
             await asyncio.wait_for(stopping.wait(), pause)
         except TimeoutError:
             continue
+
+
+async def overdue(tx: Tx, most: int) -> int:
+    """How many keys should have been tried again a minute ago, counted up to `most`."""
+    found: int = await tx.fetchval(OVERDUE, OVERDUE_S, most)
+    return found
 
 
 async def retry_one(db: Database, subscriptions: Mapping[int, Subscription[Any]]) -> bool:

@@ -24,6 +24,7 @@ def build(settings: PaymentsSettings) -> Service:
             reconcilers.alarm_open_cases,
         ),
         workers=(poll_attempts,),
+        measures=(health.measuring(settings),),
         at_end=(in_use.close,),
         numbers=health.numbers_of(settings),
     )

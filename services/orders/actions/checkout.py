@@ -11,7 +11,7 @@ from services.chassis import outbox
 from services.chassis.db import Tx
 from services.chassis.decisions import Verdicts, decide_each
 from services.chassis.ids import new_id
-from services.orders import domain
+from services.orders import domain, numbers
 from services.orders.actions.telling import settle_checkouts
 from services.orders.domain import CancelCheckout, Checkout, Line, PlaceCheckout, Stage, Step, TimeIsUp
 from services.orders.store import carts
@@ -37,6 +37,7 @@ async def place_checkouts(tx: Tx, commands: Sequence[PlaceCheckout]) -> Verdicts
     by_id = {one.order_id: one for one in commands}
     await store.insert_checkouts(tx, verdicts.changed, by_id, steps, taken)
     await outbox.tell(tx, verdicts.told)
+    tx.counted.append(partial(numbers.count_steps, steps))
     return verdicts
 
 

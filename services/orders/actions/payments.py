@@ -17,7 +17,8 @@ async def accept_payments(tx: Tx, events: Sequence[PaymentVerified]) -> Verdicts
     """Verified money finalizes its checkout, revives it, or goes back."""
     before = await store.lock_checkouts_numbered(tx, [one.key for one in events])
     verdicts = decide_each(events, before, partial(domain.accept_payment, now=await tx.now()))
-    return await settle_checkouts(tx, before, verdicts)
+    verified = {one.key: one.verified_at for one in events}
+    return await settle_checkouts(tx, before, verdicts, paid_at=verified)
 
 
 async def hear_hints(tx: Tx, events: Sequence[HintEvent]) -> Verdicts[Checkout]:

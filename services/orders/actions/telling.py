@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from contracts.orders import OrderState
 from services.chassis import outbox
 from services.chassis.db import Tx
 from services.chassis.decisions import Verdicts
+from services.orders import numbers
 from services.orders.domain import (
     BlockShipping,
     Checkout,
@@ -39,6 +42,7 @@ class Versioned(Protocol):
 
 
 S = TypeVar("S", bound=Versioned)
+NOBODY: Final[Mapping[UUID, datetime]] = MappingProxyType({})
 
 
 def with_snapshots(
@@ -55,9 +59,15 @@ def with_snapshots(
 
 
 async def settle_checkouts(
-    tx: Tx, before: Mapping[UUID, Checkout], verdicts: Verdicts[Checkout]
+    tx: Tx,
+    before: Mapping[UUID, Checkout],
+    verdicts: Verdicts[Checkout],
+    *,
+    paid_at: Mapping[UUID, datetime] = NOBODY,
 ) -> Verdicts[Checkout]:
     """Save the checkouts, then (lock order) orders, then carts; tell what happened.
+
+    `paid_at`: when payments proved the money that is heard of here, by checkout.
 
     What concerns a customer's account for cash on delivery (ReleaseCod, OrderFinal) has no table yet.
     """
@@ -73,6 +83,7 @@ async def settle_checkouts(
     await carts.take_returned(tx, [one for one in do if isinstance(one, TakeReturned)])
     await carts.return_lines(tx, [one for one in do if isinstance(one, ReturnLines)])
     await outbox.tell(tx, verdicts.told)
+    tx.counted.append(partial(numbers.count_checkouts, do, verdicts.changed, paid_at, await tx.now()))
     return verdicts
 
 
@@ -86,4 +97,5 @@ async def settle_orders(tx: Tx, before: Mapping[UUID, Order], verdicts: Verdicts
     steps = [one for one in do if isinstance(one, OrderStep)]
     await order_store.save_orders(tx, verdicts.changed, moves, steps)
     await outbox.tell(tx, verdicts.told)
+    tx.counted.append(partial(numbers.count_orders, steps))
     return verdicts

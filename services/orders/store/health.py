@@ -1,22 +1,25 @@
 """How the work of orders stands: checkouts by stage, what is stuck, orders without items."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.chassis.db import Tx
 
+# Of each stage the oldest are looked at; what is under way is in an index of its own, and few.
 UNDER_WAY: Final = """
-    select wanted.stage, count(one.stage)::int as n
+    select wanted.stage, waiting.n, waiting.oldest_s
     from unnest($1::text[]) as wanted(stage)
-    left join lateral (
-        select checkouts.stage
-        from checkouts
-        where checkouts.stage = wanted.stage and checkouts.stage in (
-            'reserving', 'awaiting_phone', 'awaiting_payment', 'verifying', 'on_hold', 'processing')
-        limit $2
-    ) as one on true
-    group by wanted.stage
+    cross join lateral (
+        select count(*)::int as n, coalesce(extract(epoch from now() - min(since)), 0)::float8 as oldest_s
+        from (
+            select since from checkouts
+            where checkouts.stage = wanted.stage and checkouts.stage in (
+                'reserving', 'awaiting_phone', 'awaiting_payment', 'verifying', 'on_hold', 'processing')
+            order by since
+            limit $2
+        ) as oldest
+    ) as waiting
 """
 
 NEWEST_CHECKOUTS: Final = """
@@ -37,7 +40,8 @@ WITHOUT_ITEMS: Final = """
     where not exists (select from order_items where order_items.order_id = newest.order_id)
 """
 
-# Longer in a stage than its timer allows. Stock that a review gave back is not waited for any more.
+# Longer in a stage than its timer allows. Stock that a review gave back is not waited for any more; what is
+# paid and waits for its stock is not the timer's, see `timers.paid_unreserved`.
 STUCK_CHECKOUTS: Final = """
     select wanted.stage, count(*)::int as n
     from unnest($1::text[], $2::float8[]) as wanted(stage, limit_s)
@@ -49,15 +53,24 @@ STUCK_CHECKOUTS: Final = """
           and (checkouts.stage not in ('awaiting_payment', 'verifying')
                or since <= now() - make_interval(secs => wanted.limit_s + pay_within_s))
           and (checkouts.stage <> 'on_hold' or hold <> 'none')
+          and (checkouts.stage <> 'reserving' or paid_at is null)
         limit $3
     ) as late
     group by wanted.stage
 """
 
 
-async def under_way(tx: Tx, stages: Sequence[str], most: int) -> dict[str, int]:
-    """How many checkouts are in each of these stages, which must be stages under way."""
-    return {row["stage"]: row["n"] for row in await tx.fetch(UNDER_WAY, stages, most)}
+class Waiting(NamedTuple):
+    """How many checkouts are in a stage, and how long the first of them has been, in seconds."""
+
+    number: int
+    oldest_s: float
+
+
+async def under_way(tx: Tx, stages: Sequence[str], most: int) -> dict[str, Waiting]:
+    """The checkouts in each of these stages, which must be stages under way."""
+    rows = await tx.fetch(UNDER_WAY, stages, most)
+    return {row["stage"]: Waiting(row["n"], row["oldest_s"]) for row in rows}
 
 
 async def newest_checkouts(tx: Tx, since: UUID, most: int) -> dict[str, int]:
@@ -77,6 +90,6 @@ async def orders_without_items(tx: Tx, since: UUID, most: int) -> int:
 
 
 async def stuck_checkouts(tx: Tx, limits: Mapping[str, float], most: int) -> dict[str, int]:
-    """Checkouts that are longer in a stage than it takes, in seconds without the time to pay."""
+    """Checkouts that are longer in a stage than it takes, in seconds without the time to pay, if any."""
     rows = await tx.fetch(STUCK_CHECKOUTS, list(limits), [float(one) for one in limits.values()], most)
     return {row["stage"]: row["n"] for row in rows}

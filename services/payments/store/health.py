@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from services.chassis.db import Tx
+from services.payments.store.waiting import READ_CLOSABLE
 
 NEWEST_INTENTS: Final = """
     select status, count(*)::int as n
@@ -34,14 +35,13 @@ UNANSWERED: Final = """
           where status = 'SUCCEEDED' and answer is null and verified_at <= $1 limit $2) as waiting
 """
 
-# Nobody decides these any more, and no case says so.
-OVERDUE_WINDOWS: Final = """
-    select count(*)::int
-    from (select from intents as i
-          where status = 'AWAITING_PAYMENT' and close_at <= $1
-            and not exists (select from review_cases as c where c.subject_id = i.subject_id and c.open)
-          limit $2) as waiting
+OLDEST_UNANSWERED: Final = """
+    select coalesce(extract(epoch from now() - min(verified_at)), 0)::float8
+    from intents
+    where status = 'SUCCEEDED' and answer is null
 """
+
+OVERDUE_WINDOWS: Final = f"select count(*)::int from ({READ_CLOSABLE}) as closable"  # noqa: S608 - our own
 
 OVERDUE_ATTEMPTS: Final = """
     select count(*)::int as n, min(next_check_at) as oldest
@@ -86,9 +86,15 @@ async def unanswered(tx: Tx, before: datetime, most: int) -> int:
     return found
 
 
-async def overdue_windows(tx: Tx, before: datetime, most: int) -> int:
-    """Windows that should have closed before this time, and that no case speaks of."""
-    found: int = await tx.fetchval(OVERDUE_WINDOWS, before, most)
+async def oldest_unanswered(tx: Tx) -> float:
+    """How many seconds ago the first payment that nobody has answered was proven; 0 without one."""
+    seconds: float = await tx.fetchval(OLDEST_UNANSWERED)
+    return seconds
+
+
+async def overdue_windows(tx: Tx, before: datetime, patience_s: float, most: int) -> int:
+    """Windows that could have been closed before this time, or made a case of."""
+    found: int = await tx.fetchval(OVERDUE_WINDOWS, before, patience_s, most)
     return found
 
 

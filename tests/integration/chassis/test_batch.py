@@ -159,7 +159,7 @@ def _counted(outcome: str) -> float:
 
 def _parked(reason: str) -> float:
     labels = {"topic": "payment.returned", "state": "dead", "reason": reason}
-    return REGISTRY.get_sample_value("kb_parked_messages_total", labels) or 0
+    return REGISTRY.get_sample_value("kb_records_parked_total", labels) or 0
 
 
 async def test_only_what_is_committed_is_counted(effects: Effects) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from services.chassis.ids import new_id
 from services.chassis.reconciler import run_once
 from services.orders import reconcilers
-from services.orders.health import longest, numbers_of
+from services.orders.health import longest, measuring, numbers_of
 from services.orders.reconcilers import Limits
 from tests.integration.orders.world import Orders
 from tests.unit.orders import making
@@ -85,4 +85,9 @@ async def test_a_paid_checkout_without_a_word_about_its_stock_calls_somebody(ord
         assert await look() == 1
     assert [(line["log_level"], line["oldest"]) for line in said] == [("error", str(paid.order_id))]
     assert REGISTRY.get_sample_value("kb_stuck_work", {"kind": "paid_checkout"}) == 1
+    await orders.as_admin(AGE, 30)
+    assert (await numbers(orders))["stuck"] == {"paid_checkout": 1, "reserving": 1}, "each is told once"
+    async with orders.db.transaction() as tx:
+        await measuring(Limits())(tx)
+    assert REGISTRY.get_sample_value("kb_stuck_work", {"kind": "checkout_reserving"}) == 1
     assert (await orders.read(paid.order_id)).stage == "reserving", "it is not ours to give up"
