@@ -15,6 +15,7 @@ STALE_S: Final = 30.0
 REFUSED: Final = Counter(
     "kb_back_pressure_refused_total", "Requests refused because of the outbox backlog.", ["limit"]
 )
+LIMITS: Final = ("rows", "age")
 
 
 @dataclass(slots=True)
@@ -26,6 +27,11 @@ class Pressure:
     backlog: Backlog | None = None
     measured_at: float = 0.0
     """On the monotonic clock."""
+
+    def __post_init__(self) -> None:
+        """A counter that began with the first refusal would hide that one."""
+        for limit in LIMITS:
+            REFUSED.labels(limit)
 
     def note(self, backlog: Backlog) -> None:
         """What was measured just now."""
