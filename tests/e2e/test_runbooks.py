@@ -82,7 +82,9 @@ async def words(scene: Scene, order: str, tmp_path_factory: pytest.TempPathFacto
 
 async def tell_nonsense(kafka: str, key: str) -> None:
     """A record under the name of payments that cannot be read."""
-    event = BY_NAME[TOPIC].event.model_validate(event_map.example(BY_NAME[TOPIC], whole=True))
+    event = BY_NAME[TOPIC].event.model_validate_json(
+        json.dumps(event_map.example(BY_NAME[TOPIC], whole=True))
+    )
     await send(kafka, "", [replace(sent(event), key=key.encode(), value=b"{nonsense")])
 
 
