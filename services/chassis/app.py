@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import uvicorn
@@ -29,7 +29,13 @@ from services.chassis.parked_actions import Desk
 from services.chassis.reconciler import Reconciler, keep_running
 from services.chassis.relay import Relay
 from services.chassis.retrier import keep_retrying, subscriptions_of
-from services.chassis.settings import OwnerSettings, ServiceSettings
+from services.chassis.settings import (
+    OwnerSettings,
+    ServiceSettings,
+    SettingsT,
+    UnfitSettingsError,
+    read,
+)
 from services.chassis.supervision import keep_alive
 from services.chassis.telemetry import start_tracing, stop_tracing
 
@@ -41,6 +47,7 @@ CUT_S = 0.5
 CLOSE_S = 1.0
 """Together at most `STOPPED_WITHIN_S`, whatever hangs."""
 STOPPED_WITHIN_S = 10.0
+UNFIT_SETTINGS = 2
 FOREIGN_SCHEMA = 5  # 3 is what the HTTP server ends with when it cannot start
 CONSUMER_STUCK = 4
 
@@ -312,14 +319,16 @@ async def _pause(stopping: asyncio.Event, seconds: float) -> None:
         return
 
 
-SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
-
-
 def main(build: Callable[[SettingsT], Service], settings: type[SettingsT]) -> None:
     """`python -m services.<name> run`: the process, ending with 0 after SIGTERM or SIGINT."""
     if sys.argv[1:] != ["run"]:
         sys.exit("usage: python -m services.<name> run")
-    sys.exit(uvloop.run(_serve(build(settings()))))
+    try:
+        service = build(read(settings))
+    except UnfitSettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(UNFIT_SETTINGS)
+    sys.exit(uvloop.run(_serve(service)))
 
 
 def collect_rarely() -> None:

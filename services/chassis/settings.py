@@ -1,15 +1,26 @@
 """Settings: what every service reads from its environment, once, at its start."""
 
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Final, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "KB_"
+NEARLY: Final = 0.85
+"""A variable so like one of ours that is none is misspelt; those of other programs are less like it."""
 
 
 class ServiceSettings(BaseSettings):
     """The settings all services share; a service adds its own in its `settings.py`. Prefix `KB_`."""
 
-    model_config = SettingsConfigDict(env_prefix="KB_", frozen=True, extra="ignore")
+    # What is refused may hold a password; an empty variable is one that nobody set.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -40,3 +51,38 @@ class OwnerSettings(ServiceSettings):
     """With more rows unpublished, no new work is taken that would tell more (503 `OUTBOX_BACKLOG`)."""
     outbox_most_age_s: float = Field(default=120.0, gt=0)
     """Likewise when the oldest unpublished row is older than this."""
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+class UnfitSettingsError(Exception):
+    """The environment is not one to start with; the message names every problem, and no value."""
+
+
+def read(settings: type[SettingsT]) -> SettingsT:
+    """The settings, from the environment; raises UnfitSettingsError."""
+    problems = list(_misspelt(settings))
+    try:
+        found = settings()
+    except ValidationError as error:
+        problems += [_problem(one["loc"], one["msg"]) for one in error.errors(include_input=False)]
+    if problems:
+        raise UnfitSettingsError(
+            "cannot start with these settings:\n" + "\n".join(f"  {one}" for one in problems)
+        )
+    return found
+
+
+def _problem(where: tuple[int | str, ...], what: str) -> str:
+    name = f"{PREFIX}{str(where[0]).upper()}: " if where else ""
+    return f"{name}{what.removeprefix('Value error, ')}"
+
+
+def _misspelt(settings: type[ServiceSettings]) -> Iterator[str]:
+    """Variables that nothing reads and that were meant for us, by the look of them."""
+    known = [f"{PREFIX}{name.upper()}" for name in settings.model_fields]
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            for meant in get_close_matches(name, known, 1, NEARLY):
+                yield f"{name}: there is no such setting; {meant} is meant?"

@@ -4,7 +4,6 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import OwnerSettings
 from services.payments.domain import Plan
@@ -18,9 +17,6 @@ PUBLIC_KEY = "8gBm/:&EnhH.1/q"
 
 class PaymentsSettings(OwnerSettings):
     """The shared settings of a service that owns tables, and those of the gateway."""
-
-    # A refusal to start is logged; what it refused may hold the key.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     environment: Literal["development", "production"] = "development"
     public_url: str = "http://127.0.0.1:8080"
