@@ -54,11 +54,17 @@ class Desk:
             )
         except httpx2.HTTPError as error:
             raise SilentError(
-                f"{service} does not answer at {_origin(url)}: {type(error).__name__}"
+                f"{service} does not answer at {_origin(url)} ({type(error).__name__}): is it up? "
+                "`kb doctor` examines the installation"
             ) from error
         if answer.is_error:
             raise RefusedError(_why(service, answer))
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise RefusedError(
+                f"{_origin(url)} answers, but not as {service}: is the address right?"
+            ) from None
 
 
 def desk_of(instance: str, urls: Sequence[str], token: str | None) -> Desk:

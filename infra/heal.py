@@ -1,24 +1,19 @@
 """`kb heal`: the healing duties of a running installation; run one now, see what it would do, pause it."""
 
-import getpass
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
-from uuid import NAMESPACE_DNS, UUID, uuid5
 
 import httpx2
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.databases import SERVICES
-from infra.issuer import Issuer
-from infra.parts import AUDIENCE, ISSUER, ROOT
+from infra.desk import Desk
+from infra.installation import NotRunningError
 
 DUTIES: Final = "/internal/operator/reconcilers"
 TIMEOUT: Final = httpx2.Timeout(10.0, connect=2.0)
@@ -193,27 +188,11 @@ def _places(urls: list[str] | None, instance: str) -> list[Place]:
         if not token:
             raise RefusedError("set KB_TOKEN to an operator's access token of that installation")
         return [Place(service, url.rstrip("/"), token) for service, url in named.items()]
-    told, token = _stack(instance), _token(instance)
-    return [Place(one, told["addresses"][one], token) for one in SERVICES if one in told["addresses"]]
-
-
-def _stack(instance: str) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads((ROOT / ".run" / instance / "stack.json").read_text())
-    except FileNotFoundError:
-        raise RefusedError(f"no stack `{instance}` runs here: `make dev` starts one") from None
-    return told
-
-
-def _token(instance: str) -> str:
-    pem = Path(ROOT / ".run" / instance / "secrets" / "issuer.pem")
-    issuer = Issuer.read(pem, ISSUER, AUDIENCE)
-    return issuer.make_token(subject=myself(), roles=["operator"], lives_s=300)
-
-
-def myself() -> UUID:
-    """The same person gets the same id each time, so that the log of actions says who."""
-    return uuid5(NAMESPACE_DNS, f"{getpass.getuser()}.operators.kbstylish.local")
+        desk = Desk.of_stack(instance)
+    except NotRunningError as error:
+        raise RefusedError(f"{error}, or give --url") from None
+    return [Place(service, url, desk.token) for service, url in desk.addresses.items()]
 
 
 def _say(found: Found, what: str) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 from typing import Annotated, Any, Final
 
-import asyncpg
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from infra import orphans as finding
+from infra.asking import UNREACHABLE, why
 from infra.operators import Operator, refuse
 
 Instance = Annotated[str, typer.Option(help="Which stack of this checkout.")]
@@ -105,16 +105,16 @@ def report_orphans(
     operator, console = Operator(instance), Console()
     try:
         found = asyncio.run(finding.find(operator.databases, older_than))
-    except (OSError, asyncpg.PostgresError) as error:
-        refuse(f"a database does not answer ({type(error).__name__}): is the stack up?")
+    except UNREACHABLE as error:
+        refuse(f"a database does not answer ({why(error)}); `kb doctor` says what is up and what to do")
     console.print(_orphans(found))
     left = [one for one in found if one.repair is None]
     if repair:
         for service, path, ids in finding.repairs(found):
             answer = operator.posts(service, path, {"ids": ids, "reason": reason})
             console.print(f"{service}: {len(answer['told'])} told again")
-            for order_id, why in answer["refused"].items():
-                console.print(f"{order_id}: {why}", highlight=False)
+            for order_id, refusal in answer["refused"].items():
+                console.print(f"{order_id}: {refusal}", highlight=False)
         console.print("what was told again takes effect within seconds; run this report once more")
     elif any(one.repair for one in found):
         console.print("`--repair` tells again what was missed")

@@ -9,6 +9,7 @@ import asyncpg
 import typer
 
 from infra import databases
+from infra.asking import UNREACHABLE, why
 from infra.parts import ROOT
 from services.chassis import outbox_reset
 from services.chassis.relay import FUTURE_CURSORS
@@ -57,8 +58,8 @@ def reset(
         if not yes:
             typer.confirm("Reset it?", abort=True)
         count = asyncio.run(_reset(dsn))
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        _refuse(f"not possible: {type(error).__name__}: {error}")
+    except UNREACHABLE as error:
+        _refuse(f"not possible: {why(error)}; `kb doctor` says what is up and what to do")
     if count is None:
         _refuse("a relay publishes from this outbox, so its cursors are sound: stop the service first")
     typer.echo(f"{count} events will be published; a relay that is up begins within seconds")
@@ -68,7 +69,7 @@ def _of_stack(instance: str, service: str) -> str:
     try:
         told = json.loads((ROOT / ".run" / instance / "stack.json").read_text())
     except FileNotFoundError:
-        _refuse(f"no stack `{instance}` runs here; give --database for an installation that is none")
+        _refuse(f"no stack `{instance}` runs here: start one with `make dev`, or give --database")
     if service not in databases.SERVICES:
         _refuse(f"there is no outbox of `{service}`: {', '.join(databases.SERVICES)}")
     return databases.database_dsn(told["addresses"]["postgres"], f"kb_{service}")

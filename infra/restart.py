@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -49,7 +50,8 @@ async def roll(folder: Path, services: Sequence[str] = SERVICES, say: Say = prin
 async def restart(folder: Path, name: str) -> None:
     """SIGTERM, wait for its end; the supervision of the stack starts it again; wait until it is ready."""
     before: int = describe(folder)["processes"][name]
-    os.kill(before, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has fallen just now: then it is on its way already
+        os.kill(before, signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_WITHIN_S):
             while _lives(before):  # noqa: ASYNC110 - what is awaited lives in other processes
@@ -109,7 +111,7 @@ def restart_command(
         else:
             asyncio.run(_all(folder, known))
     except NotRunningError as error:
-        refuse(f"{error}: start one with `make dev`")
+        refuse(str(error))
     except RestartError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from None

@@ -183,13 +183,13 @@ def erase(folder: Path) -> None:
 
 
 def describe(folder: Path = HERE) -> dict[str, Any]:
-    """What the stack that runs in that folder wrote down; raises NotRunningError when none does."""
+    """What the stack that runs in that folder wrote down; raises NotRunningError, which says what to do."""
     if not _is_held(folder / "lock"):
-        raise NotRunningError(f"no stack runs in {folder}")
+        raise NotRunningError(f"no stack runs in {folder}: start one with `make dev`")
     try:
         description: dict[str, Any] = json.loads((folder / "stack.json").read_text())
     except FileNotFoundError:
-        raise NotRunningError(f"the stack in {folder} is only starting") from None
+        raise NotRunningError(f"the stack in {folder} is only starting: try again in a moment") from None
     return description
 
 

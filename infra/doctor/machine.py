@@ -22,7 +22,8 @@ async def running(patient: Patient) -> list[Finding]:
     try:
         stack.describe(patient.place.folder)
     except NotRunningError as error:
-        return [Finding(f"{error}; its addresses are those of the last run", "start it with `make dev`")]
+        what, _, do = str(error).rpartition(": ")
+        return [Finding(f"{what}; the addresses here are those of its last run", do)]
     return []
 
 

@@ -60,6 +60,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except UNREACHABLE as error:
-        refuse(f"not possible: {why(error)}")
+        refuse(f"not possible: {why(error)}; `kb doctor` says what is up and what to do")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
