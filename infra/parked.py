@@ -51,7 +51,7 @@ def about(
 
 
 @parked.command("list")
-def list_parked(
+def list_parked(  # noqa: PLR0913, PLR0917 - the options of a command are given by name
     context: typer.Context,
     service: Service = None,
     side: Where = None,
@@ -59,9 +59,12 @@ def list_parked(
     topic: Topic = None,
     failure: Failure = None,
     key: Key = None,
+    since: Since = None,
+    until: Until = None,
     groups: Annotated[bool, typer.Option("--groups", help="How many of which kind, instead.")] = False,  # noqa: FBT002
 ) -> None:
     """What waits or is dead, the oldest 50 of each service and side."""
+    wanted = {"state": state, "topic": topic, "failure": failure, "key": key, "since": since, "until": until}
     with _said(context) as desk:
         silent = []
         for name in [service] if service else list(desk.addresses):
@@ -70,8 +73,7 @@ def list_parked(
                     _show_groups(name, desk.ask(name, "GET", "/parked/groups")["data"])
                     continue
                 for one in [side] if side else _sides(state):
-                    query = {"side": one, "state": state, "topic": topic, "failure": failure, "key": key}
-                    _show_list(desk.ask(name, "GET", "/parked", **query))
+                    _show_list(desk.ask(name, "GET", "/parked", side=one, **wanted))
             except SilentError as error:
                 silent.append(str(error))
         if silent:
@@ -222,7 +224,7 @@ def _said(context: typer.Context) -> Iterator[Desk]:
     try:
         yield context.obj()
     except NotRunningError as error:
-        _fail(f"{error}: start one with `make dev`, or give --url")
+        _fail(f"{error}, or give --url")
     except (RefusedError, SilentError, OSError) as error:
         _fail(str(error))
 

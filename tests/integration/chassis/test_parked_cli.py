@@ -68,6 +68,8 @@ async def test_a_dead_record_is_found_edited_tried_and_replayed(terminal: Termin
     assert all(word in listed.output for word in ("payments.in.1", "dead", "NEVER", str(key)))
     assert "NEVER" in (await terminal.kb("list", "--groups")).output
     assert "payments.in.1" in (await terminal.kb("list", "--state", "dead")).output
+    assert "payments.in.1" in (await terminal.kb("list", "--since", "2026-01-31T08:00:00Z")).output
+    assert "payments.in.1" not in (await terminal.kb("list", "--until", "2026-01-31T08:00:00Z")).output
     shown = (await terminal.kb("show", "payments.in.1", "--payload")).output
     body = json.loads(shown[shown.index("{\n") :])  # the service logs into the same output here
     file = tmp_path / "body.json"
