@@ -10,14 +10,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from infra import places
 from infra.asking import UNREACHABLE, Asking, asking, why
 from infra.find.awaited import awaited
 from infra.find.facts import Facts, gather
-from infra.find.story import rupees, story
+from infra.find.story import Line, rupees, story
 from infra.find.subjects import Known, look_up
 from infra.find.verdict import where_and_why
 from infra.places import NowhereError, Place, place_of
@@ -43,7 +42,7 @@ def find_command(
         typer.Argument(
             metavar="ID",
             help="Of an order, checkout, item, attempt, charge, refund, case, event, customer or trace; "
-            "an order number; a reference of the payment gateway.",
+            "an order number; a reference of the payment gateway; a parked record.",
         ),
     ],
     instance: places.Instance = "demo",
@@ -134,7 +133,8 @@ def _show(wanted: str, found: Found, console: Console) -> None:
     for facts in found.stories:
         console.print(Text(f"{found.known.kind} {wanted}: order {facts.key}", style="bold"))
         console.print(_heading(facts))
-        console.print(_lines(facts))
+        for line in story(facts):
+            console.print(_line(line))
         for one in awaited(facts, limits_here()):
             console.print(Text(f"awaits {one.line(facts.now)}"))
         console.print(Text(f"Where it is: {where_and_why(facts)}", style="bold"))
@@ -152,14 +152,10 @@ def _heading(facts: Facts) -> Text:
     return Text(" · ".join(said))
 
 
-def _lines(facts: Facts) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for column in ("at", "service", "kind"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("what", overflow="fold")
-    for line in story(facts):
-        table.add_row(f"{line.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], line.service, line.kind, Text(line.text))
-    return table
+def _line(line: Line) -> Text:
+    """Whole, however narrow the terminal: it is searched, and names are copied from it."""
+    at = f"{line.at:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    return Text(f"{at} {line.service:<9} {line.kind:<8} {line.text}")
 
 
 def _as_json(facts: Facts) -> dict[str, Any]:

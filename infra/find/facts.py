@@ -12,6 +12,8 @@ from infra.find.events import Event, heard_of, hearers, partition, told_of, with
 from infra.topic_reading import Topics
 
 Rows = list[Any]
+SIDES: Final = {"parked": "in", "refused": "out"}
+"""The tables of what was set aside, and what the side of each is called."""
 
 
 class Group(NamedTuple):
@@ -88,14 +90,20 @@ OF_ORDER: Final[Mapping[str, Mapping[str, str]]] = {
 # Asked of every service; $1 is the key as text.
 OF_KEY: Final[Mapping[str, str]] = {
     "parked": """
-        select topic, part, kafka_offset, event_id, state, reason, error, first_failed_at, dismissed_by,
-               dismissed_reason, dismissed_at
+        select id, topic, part, kafka_offset, event_id, state, reason, error, attempts, first_failed_at,
+               last_failed_at, replay
         from inbox_parked where key = $1 order by id""",
     "blocks": "select consumer, since, attempts, next_at from inbox_block where key = $1 order by consumer",
     "refused": """
-        select topic, part, event_id, state, error, parked_at
-        from outbox_parked where key = $1 and state in ('parked', 'retry') order by id""",
+        select id, topic, part, event_id, state, failure, error, attempts, parked_at, last_failed_at, replay
+        from outbox_parked where key = $1 order by id""",
 }
+# What operators did to these things by name, and the replays that took some of its records along.
+DONE: Final = """
+    select at, actor, action, subject, reason from operator_actions
+    where subject = any($1::text[]) or id = any($2::uuid[])
+    order by at, id
+"""
 RETURNED: Final = """
     select moved_at, kind, sku, delta from stock_movements
     where kind = 'returned' and order_item_id = any($1::uuid[]) order by id
@@ -111,7 +119,7 @@ class Facts:
     key: str
     tables: dict[str, Rows] = field(default_factory=dict)
     by_service: dict[str, dict[str, Rows]] = field(default_factory=dict)
-    """Service -> parked, blocks, refused."""
+    """Service -> parked, blocks, refused, done."""
     events: list[Event] = field(default_factory=list)
     groups: dict[tuple[str, str], Group] = field(default_factory=dict)
     """(service, topic) -> how far that service has read where this key's events are."""
@@ -152,9 +160,21 @@ async def gather(key: str, asked: Asking, topics: Topics | None) -> Facts:
         facts.tables["movements"] += await asked.rows("inventory", RETURNED, item_ids)
     for service in asked.sessions:
         said = {name: await asked.rows(service, question, key) for name, question in OF_KEY.items()}
+        said["done"] = await asked.rows(service, DONE, *_done_to(service, key, said))
         facts.by_service[service] = said
     await _add_events(facts, asked, topics, order_id)
     return facts
+
+
+def _done_to(service: str, key: str, said: Mapping[str, Rows]) -> tuple[list[str], list[UUID]]:
+    """The names under which operators may have done something to it, and the replays it was part of."""
+    aside = [(record_name(service, table, row), row["replay"]) for table in SIDES for row in said[table]]
+    return [key, *(name for name, _ in aside)], [replay for _, replay in aside if replay is not None]
+
+
+def record_name(service: str, table: str, row: Any) -> str:  # noqa: ANN401 - a database row
+    """What `kb parked` calls a record of `parked` or `refused`."""
+    return f"{service}.{SIDES[table]}.{row['id']}"
 
 
 async def _add_events(facts: Facts, asked: Asking, topics: Topics | None, order_id: UUID | None) -> None:

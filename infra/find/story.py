@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from infra.find.events import Event
-from infra.find.facts import Facts
+from infra.find.facts import Facts, record_name
 
 HISTORIES: Final = (
     ("checkout_history", "checkout"),
@@ -27,7 +27,7 @@ class Line:
 
 def story(facts: Facts) -> list[Line]:
     """Everything, sorted by time; what one service told at one time keeps its order."""
-    parts = (_stages, _events, _attempts, _money, _stock, _parked)
+    parts = (_stages, _events, _attempts, _money, _stock, _parked, _done)
     return sorted((line for part in parts for line in part(facts)), key=lambda line: line.at)
 
 
@@ -105,18 +105,28 @@ def _stock(facts: Facts) -> Iterator[Line]:
 def _parked(facts: Facts) -> Iterator[Line]:
     for service, said in facts.by_service.items():
         for row in said.get("parked", ()):
-            yield Line(row["first_failed_at"], service, "parked", _parked_record(row))
-            if row["dismissed_at"]:
-                text = f"skipped by {row['dismissed_by']}: {row['dismissed_reason']}"
-                yield Line(row["dismissed_at"], service, "parked", text)
+            where = f"{row['topic']}[{row['part']}]@{row['kafka_offset']}"
+            text = _set_aside(record_name(service, "parked", row), where, row["reason"], row)
+            yield Line(row["first_failed_at"], service, "parked", text)
         for row in said.get("refused", ()):
-            text = f"{row['topic']}[{row['part']}] {row['event_id']}: {row['error']}"
+            where = f"{row['topic']}[{row['part']}]"
+            text = _set_aside(record_name(service, "refused", row), where, row["failure"], row)
             yield Line(row["parked_at"], service, "refused", text)
 
 
-def _parked_record(row: Any) -> str:  # noqa: ANN401 - a database row
-    where = f"{row['topic']}[{row['part']}]@{row['kafka_offset']}"
-    return f"{row['state']} {where} {row['event_id'] or ''}: {row['reason']}, {row['error']}"
+def _set_aside(name: str, where: str, failure: str, row: Any) -> str:  # noqa: ANN401 - a database row
+    """As it is now; when it failed first is the time of the line."""
+    event = f" {row['event_id']}" if row["event_id"] else ""
+    retried = f"retried {row['attempts']} times, last failed {row['last_failed_at']:%H:%M:%S}"
+    return f"{name}: {row['state']} {where}{event} ({retried}): {failure}, {row['error']}"
+
+
+def _done(facts: Facts) -> Iterator[Line]:
+    """What people did, and why; who they are, their token says by an id."""
+    for service, said in facts.by_service.items():
+        for row in said.get("done", ()):
+            text = f"{row['action']} of {row['subject']} by {row['actor']}: {row['reason']}"
+            yield Line(row["at"], service, "operator", text)
 
 
 def rupees(paisa: int) -> str:

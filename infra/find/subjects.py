@@ -16,6 +16,7 @@ READ_WITHIN_S: Final = 20.0
 AROUND_MS: Final = 60_000
 UUID_VERSION_OF_OURS: Final = 7
 HEX: Final = re.compile(r"[0-9a-f]{32}")
+RECORD: Final = re.compile(r"([a-z]+)\.(in|out)\.(\d{1,18})")
 
 # In the order in which they are asked; `key` is the order's (or the booking's) id as text.
 BY_UUID: Final = {
@@ -74,6 +75,10 @@ BY_TEXT: Final = {
 TOLD: Final = "select key from outbox where slot = any($2::smallint[]) and event_id = $1 limit 1"
 PARKED: Final = "select key from inbox_parked where event_id = $1 limit 1"
 REFUSED: Final = "select key from outbox_parked where event_id = $1 limit 1"
+SET_ASIDE: Final = {
+    "in": "select key from inbox_parked where id = $1",
+    "out": "select key from outbox_parked where id = $1",
+}
 TRACED: Final = "select distinct key from outbox where substr(traceparent, 4, 32) = $1 limit 5"
 
 
@@ -88,6 +93,8 @@ class Known:
 async def look_up(text: str, asked: Asking, topics: Topics | None) -> Known | None:
     """The first service that knows this id; None when nobody who could be asked does."""
     plain = text.strip()
+    if record := RECORD.fullmatch(plain):
+        return await _record(asked, record[1], record[2], int(record[3]))
     compact = plain.lower().replace("-", "")
     if not HEX.fullmatch(compact):
         return await _first(asked, BY_TEXT, plain)
@@ -107,6 +114,12 @@ async def _first(
             if rows := await asked.rows(service, question, value):
                 return Known(kind, tuple(row["key"] for row in rows))
     return None
+
+
+async def _record(asked: Asking, service: str, side: str, number: int) -> Known | None:
+    """What was set aside, by the name that `kb parked` has for it."""
+    row = await asked.row(service, SET_ASIDE[side], number)
+    return Known("parked record", (row["key"],)) if row else None
 
 
 async def _event(asked: Asking, topics: Topics | None, event_id: UUID) -> Known | None:

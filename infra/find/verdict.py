@@ -6,8 +6,9 @@ from typing import Final
 
 from infra.find.awaited import OPEN_ITEM
 from infra.find.events import Event
-from infra.find.facts import Facts
+from infra.find.facts import Facts, record_name
 
+WAITS_OUT: Final = ("parked", "retry")
 PUBLISHED_WITHIN: Final = timedelta(seconds=5)
 HEARD_WITHIN: Final = timedelta(seconds=5)
 MOST_REASONS: Final = 5
@@ -99,17 +100,23 @@ def _parked(facts: Facts) -> Iterator[str]:
     for service, said in facts.by_service.items():
         for row in said.get("parked", ()):
             where = f"{row['topic']}[{row['part']}]@{row['kafka_offset']}"
-            cause = f"{row['reason']}: {row['error']}"
+            cause, look = f"{row['reason']}: {row['error']}", _look(record_name(service, "parked", row))
             if row["state"] == "parked":
-                yield f"{service} has parked {where} ({cause}), and its key waits behind it."
+                yield f"{service} has parked {where} ({cause}), and its key waits behind it: {look}."
             elif row["state"] == "dead":
-                yield f"{service} has set {where} aside for good ({cause}); nothing waits behind it."
+                yield f"{service} has set {where} aside for good ({cause}); nothing waits behind it: {look}."
 
 
 def _refused(facts: Facts) -> Iterator[str]:
     for service, said in facts.by_service.items():
         for row in said.get("refused", ()):
-            yield f"the broker refuses {row['topic']} of {service} ({row['error']}), and its key waits."
+            if row["state"] in WAITS_OUT:
+                cause, look = row["error"], _look(record_name(service, "refused", row))
+                yield f"the broker refuses {row['topic']} of {service} ({cause}); its key waits: {look}."
+
+
+def _look(record: str) -> str:
+    return f"`kb parked show {record}`"
 
 
 def _ago(age: timedelta) -> str:

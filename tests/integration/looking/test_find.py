@@ -102,7 +102,15 @@ def test_it_says_what_is_awaited(world: LivedIn, stage: str, says: str) -> None:
 
 @pytest.mark.parametrize(
     "unknown",
-    ["0198c0de-0000-7000-8000-000000000000", "ORD-1999-0000001", "no such thing", "f" * 32, "'; drop table"],
+    [
+        "0198c0de-0000-7000-8000-000000000000",
+        "orders.in.999999",
+        "ghosts.out.1",
+        "ORD-1999-0000001",
+        "no such thing",
+        "f" * 32,
+        "'; drop table",
+    ],
 )
 def test_an_unknown_id_is_said_to_be_unknown(world: LivedIn, unknown: str) -> None:
     done = kb("find", unknown, *there(world))
@@ -151,9 +159,41 @@ def test_a_parked_record_is_said_to_stand_in_the_way(world: LivedIn) -> None:
                 values (1033, '{key}', 4, now() + interval '90 s')"""
     for wanted in (key, str(event_id)):
         done = find_planted(world, "orders", [park, block], wanted)
-        assert "parked payment.verified[3]@41" in done
+        assert "orders.in.1: parked payment.verified[3]@41" in done
         assert "orders has parked payment.verified[3]@41 (BOOM: planted), and its key waits behind it" in done
+        assert "`kb parked show orders.in.1`" in done
         assert "awaits the next try of what orders has parked (tried 4 times) until " in done
+
+
+ACTED = """
+    insert into operator_actions (id, at, actor, action, subject, reason, detail)
+    values ('{id}', now(), '{actor}', '{action}', '{subject}', '{reason}', '{{}}')
+"""
+
+
+def test_what_operators_did_about_an_order_and_its_records_is_in_its_story(world: LivedIn) -> None:
+    key, replay, actor = value(world.databases["orders"], f"select {DELIVERED}::text"), new_id(), new_id()
+    park = SET_ASIDE.format(
+        consumer=1033, topic="payment.verified", key=key, event_id=new_id(), state="dead", reason="NEVER",
+        error="planted",
+    )  # fmt: skip
+    taken = f"update inbox_parked set state = 'replayed', replay = '{replay}'"
+    acted = [
+        ACTED.format(id=made, actor=actor, action=action, subject=subject, reason=reason)
+        for made, action, subject, reason in (
+            (new_id(), "parked.edit", "orders.in.1", "sent in rupees"),
+            (replay, "parked.replay", "selection", "fixed today"),
+            (new_id(), "order.tell_again", key, "missed it"),
+            (new_id(), "parked.skip", "orders.in.2", "of another order"),
+        )
+    ]
+    for wanted in (key, "orders.in.1"):
+        done = find_planted(world, "orders", [park, taken, *acted], wanted)
+        assert f"parked.edit of orders.in.1 by {actor}: sent in rupees" in done
+        assert f"parked.replay of selection by {actor}: fixed today" in done
+        assert f"order.tell_again of {key} by {actor}: missed it" in done
+        assert "of another order" not in done
+        assert "orders.in.1: replayed payment.verified[3]@41" in done
 
 
 def test_an_event_that_has_not_left_is_said_to_stand_in_the_way(world: LivedIn) -> None:
@@ -183,6 +223,20 @@ def test_a_record_the_broker_refuses_is_said_to_stand_in_the_way(world: LivedIn)
     )
     done = find_planted(world, "payments", [REFUSED.format(topic=topic)], key)
     assert f"the broker refuses {topic} of payments (MessageSizeTooLargeError: planted)" in done
+    assert "`kb parked show payments.out." in done
+
+
+def test_a_record_the_broker_refused_and_somebody_skipped_is_in_the_story_and_not_in_the_way(
+    world: LivedIn,
+) -> None:
+    topic = "payment.opened"
+    told = f"from outbox where topic = '{topic}' order by id limit 1"
+    number, key = (value(world.databases["payments"], f"select {one} {told}") for one in ("id", "key"))
+    skip = "update outbox_parked set state = 'skipped', reason = 'planted', dismissed_by = 'somebody'"
+    done = find_planted(world, "payments", [REFUSED.format(topic=topic), skip], f"payments.out.{number}")
+    assert f"payments.out.{number}: skipped {topic}[" in done
+    assert key in done
+    assert "the broker refuses" not in done
 
 
 def find_planted(world: LivedIn, service: str, statements: list[str], wanted: str) -> str:
