@@ -42,7 +42,9 @@ async def record(tx: Tx, action: Action) -> UUID:
 
 
 async def record_all(tx: Tx, actions: Sequence[Action]) -> list[UUID]:
-    """The same for each thing that one request was about."""
+    """The same for each thing that one request was about, so that each has its story; there may be none."""
+    if not actions:
+        return []
     made = [new_id() for _ in actions]
     rows = [(one.actor, one.action, one.subject, one.reason, dict(one.detail)) for one in actions]
     await tx.execute(RECORD, made, *zip(*rows, strict=True))

@@ -114,10 +114,8 @@ async def tell_again(db: Db, caller: Operator, body: bodies.TellAgain) -> bodies
         outcomes = await actions.tell_again(tx, commands)
         refused = {key: one.detail for key, one in outcomes.items() if isinstance(one, Refused)}
         told = [key for key in outcomes if key not in refused]
-        if told:
-            await _log(
-                tx, caller, "order.tell_again", str(told[0]), body.reason, orders=[str(one) for one in told]
-            )
+        done = [Action(caller.subject, "order.tell_again", str(one), body.reason) for one in told]
+        await operator_log.record_all(tx, done)
     return bodies.Told(told=told, refused=refused)
 
 

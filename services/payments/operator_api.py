@@ -28,8 +28,6 @@ async def tell_again(db: Db, caller: Operator, body: bodies.TellAgain) -> bodies
         decided = dict(zip((one.key for one in commands), outcomes, strict=True))
         refused = {key: one.detail for key, one in decided.items() if isinstance(one, Refused)}
         told = [key for key in decided if key not in refused]
-        if told:
-            detail = {"intents": [str(one) for one in told]}
-            action = Action(caller.subject, "intent.tell_again", str(told[0]), body.reason, detail)
-            await operator_log.record(tx, action)
+        done = [Action(caller.subject, "intent.tell_again", str(one), body.reason) for one in told]
+        await operator_log.record_all(tx, done)
     return bodies.Told(told=told, refused=refused)

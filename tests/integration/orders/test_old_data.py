@@ -204,6 +204,8 @@ async def test_how_a_checkout_ended_is_told_again_with_the_next_number(orders: O
     assert answer.status_code == 200, answer.text
     assert set(answer.json()["told"]) == {str(confirmed.order_id), str(expired.order_id)}
     assert set(answer.json()["refused"]) == {str(waiting.order_id), str(unknown)}
+    written = await orders.rows("select subject from operator_actions where action = 'order.tell_again'")
+    assert {row["subject"] for row in written} == set(answer.json()["told"]), "each is in its own story"
     assert (await orders.told(confirmed.order_id))[-1] == "order.finalized"
     assert (await orders.told(expired.order_id))[-1] == "order.expired"
     same = "select count(distinct payload) as bodies, count(distinct key_seq) as numbers from outbox "
