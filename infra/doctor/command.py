@@ -13,7 +13,7 @@ from rich.text import Text
 from infra import places
 from infra.asking import UNREACHABLE, asking, why
 from infra.databases import SERVICES
-from infra.doctor import machine, tables, topics
+from infra.doctor import machine, tables, topics, work
 from infra.doctor.findings import (
     Check,
     Examined,
@@ -43,6 +43,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check("outboxes", "nothing waits to be published", tables.outboxes, of_databases),
     Check("parked", "no record is set aside", tables.parked, of_databases),
     Check("reconcilers", "every duty succeeds in its time", tables.reconcilers, of_databases),
+    Check("work", "nothing is past its time", work.work, of_databases),
     Check("answers", "everything asked was answered", tables.answers, of_databases),
 )
 

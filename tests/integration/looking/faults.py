@@ -129,4 +129,36 @@ FAULTS = [
         "repair_rollups of orders never ran",
         "delete from reconciler_runs where name = 'repair_rollups'",
     ),
+    fault(
+        "checkouts are stuck in a stage",
+        "orders",
+        "work",
+        "1 checkouts are `awaiting_payment` for longer than that may take",
+        """update checkouts set since = now() - interval '1 day'
+           where order_id = (select order_id from checkouts where stage = 'awaiting_payment' limit 1)""",
+    ),
+    fault(
+        "a payment has no order",
+        "payments",
+        "work",
+        "1 payments are proven, and orders has answered with no order",
+        """update intents set answer = null, answered_at = null, verified_at = now() - interval '1 hour'
+           where subject_id = (select subject_id from intents where answer = 'finalized' limit 1)""",
+    ),
+    fault(
+        "nobody sends a refund",
+        "payments",
+        "work",
+        "1 refunds wait for a person",
+        """update refunds set requested_at = now() - interval '2 days'
+           where id = (select id from refunds where status = 'MANUAL_PENDING' limit 1)""",
+    ),
+    fault(
+        "stock is held for ever",
+        "inventory",
+        "work",
+        "1 holds keep stock for longer than any checkout takes",
+        """update holds set opened_at = now() - interval '1 day'
+           where order_id = (select order_id from holds where status = 'held' limit 1) and status = 'held'""",
+    ),
 ]
