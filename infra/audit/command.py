@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import asyncpg
 import httpx2
 import typer
-from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from infra import asking
+from infra.asking import why
 from infra.audit import events, money, orders, quiet, stock
+from infra.audit.always import always
 from infra.audit.broker import connect
 from infra.audit.promises import PROMISES, Promise, judge
 from infra.audit.report import Judged, Report, show
@@ -23,7 +24,7 @@ from infra.audit.world import connections, world_of
 FAMILIES: Final = (money, stock, orders, events)
 """Importing a family registers its promises; they are told in this order."""
 
-UNREACHABLE: Final = (OSError, TimeoutError, KafkaError, asyncpg.PostgresError, httpx2.HTTPError)
+UNREACHABLE: Final = (*asking.UNREACHABLE, httpx2.HTTPError)
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ class Addresses:
     truth: str | None
 
 
-def audit_command(
+def audit_command(  # noqa: PLR0913, PLR0917 - the options of a command are given by name
     instance: Annotated[str, typer.Option(help="Which stack of this checkout.")] = "demo",
     database: Annotated[
         list[str] | None, typer.Option(help="service=DSN; for an installation that is not a stack.")
@@ -75,21 +76,26 @@ def audit_command(
     require_work: Annotated[  # noqa: FBT002 - a flag of the command line
         bool, typer.Option("--require-work", help="Fail also when a promise had nothing to look at.")
     ] = False,
+    now: Annotated[  # noqa: FBT002 - likewise
+        bool, typer.Option("--now", help="Only what must hold at any moment in one database; no waiting.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
 ) -> None:
     """Check every promise against all databases and topics; exit code 1 if one is broken."""
     where = _given(database, kafka, truth) if database or kafka else _of_stack(instance, truth)
-    looking = audit(
+    looking = always(where.databases) if now else audit(
         databases=where.databases,
         kafka=where.kafka,
         topic_prefix=topic_prefix,
         truth_url=where.truth,
         wait_quiet_s=wait,
-    )
+    )  # fmt: skip
     try:
         report = asyncio.run(looking)
     except UNREACHABLE as error:
-        typer.secho(f"cannot look: {type(error).__name__}: {error}", err=True, fg="red")
+        typer.secho(
+            f"cannot look: {why(error)}; `kb doctor` says what is up and what to do", err=True, fg="red"
+        )
         raise typer.Exit(2) from None
     show(report, Console())
     if json_file is not None:
@@ -110,7 +116,7 @@ def _of_stack(instance: str, truth: str | None) -> Addresses:
     try:
         told: dict[str, Any] = json.loads((ROOT / ".run" / instance / "stack.json").read_text())
     except FileNotFoundError:
-        typer.secho(f"there is no stack `{instance}` here", err=True, fg="red")
+        typer.secho(f"no stack `{instance}` runs here: start one with `make dev`", err=True, fg="red")
         raise typer.Exit(2) from None
     addresses = told["addresses"]
     return Addresses(told["databases"], addresses["kafka"], truth or addresses.get("esewa-control"))

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from infra import databases
 from infra.audit import audit_command, command
-from tests.integration.audit.corruptions import A_CONFIRMED_ORDER
+from infra.audit.always import always
+from tests.integration.audit.corruptions import A_CONFIRMED_ORDER, CORRUPTIONS, Corruption
 from tests.integration.audit.lived_in import LivedIn, planted
 
 app = typer.Typer()
@@ -37,6 +38,32 @@ def test_a_clean_world_ends_with_0_and_a_broken_one_with_1(world: LivedIn, tmp_p
     asyncio.run(databases.drop(world.admin_dsn, dsn.rpartition("/")[2]))
     assert broken.exit_code == 1
     assert "ORD-1: cancelled, but its items say confirmed (1)" in broken.output
+
+
+@pytest.mark.parametrize("planting", CORRUPTIONS)
+async def test_at_any_moment_the_same_is_found_of_what_one_database_can_tell(
+    world: LivedIn, planting: Corruption
+) -> None:
+    dsn = await planted(world, planting.service, planting.statements)
+    try:
+        report = await always(world.databases | {planting.service: dsn})
+    finally:
+        await databases.drop(world.admin_dsn, dsn.rpartition("/")[2])
+    judged = {one.promise.id for one in report.judged}
+    assert judged == {"STK-1", "STK-2", "STK-3", "STK-4", "ORD-3", "ORD-4", "ORD-6"}
+    missed = (planting.broken & judged) - set(report.broken)
+    assert missed <= {"STK-4"}, "of which the half about records is judged by the whole audit only"
+    assert set(report.broken) <= planting.broken, report.as_json()
+
+
+def test_what_must_hold_now_needs_no_broker_and_no_quiet(
+    world: LivedIn, free_port: Callable[[], int]
+) -> None:
+    nowhere = [*by_hand(world, world.databases)[:-2], f"--kafka=127.0.0.1:{free_port()}", "--now"]
+    done = run(*nowhere)
+    assert done.exit_code == 0, done.output
+    assert "ORD-6" in done.output
+    assert "MON-1" not in done.output
 
 
 def test_a_promise_without_work_fails_when_work_is_required(world: LivedIn) -> None:
