@@ -112,6 +112,11 @@ class Shard:
     """Goes to another relay as soon as nothing of it is in flight."""
     retry_at: float = 0.0
     failures: int = 0
+    sending: Sequence[asyncpg.Record] = ()
+    """What it is about to send."""
+    unclear: int = 0
+    """Tries in a row that failed without a word of whose fault it was, the first of them `unclear_since`."""
+    unclear_since: float = 0.0
     last: dict[tuple[str, str], int] = field(default_factory=dict)
     """The last sequence of recent (topic, key)s, to notice a broken order."""
 

@@ -62,6 +62,17 @@ class UnavailableError(Exception):
     """The rows could not be sent, through no fault of theirs: try again later. Some may have arrived."""
 
 
+class UnclearError(UnavailableError):
+    """The rows could not be sent, and nobody says why: it may pass, or be the fault of one row for ever.
+
+    `rows` is where that one would be, in id order.
+    """
+
+    def __init__(self, rows: Sequence[Row], reason: str) -> None:
+        super().__init__(reason)
+        self.rows = rows
+
+
 class RefusedError(Exception):
     """The broker will never take one of these rows; `rows` is where it was, in id order."""
 
@@ -74,7 +85,10 @@ class Sink(Protocol):
     """Where published rows go."""
 
     async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
-        """Return once all rows are stored, in order per topic; raises UnavailableError or RefusedError."""
+        """Return once all rows are stored, in order per topic.
+
+        Raises UnavailableError, of which UnclearError is one, or RefusedError.
+        """
 
     async def close(self) -> None:
         """Let go of what is in flight; bounded."""
@@ -105,9 +119,16 @@ class KafkaSink:
         except RefusedError:
             self._discard(producer, "refused")
             raise
+        except UnclearError:
+            self._discard(producer, "unclear")
+            raise
         except (KafkaError, OSError, TimeoutError) as error:
             self._discard(producer, type(error).__name__)
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            # A row that cannot even be written as a record, or a mistake of ours that says nothing of rows.
+            self._discard(producer, type(error).__name__)
+            raise UnclearError(rows, f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         if self._building is not None:
@@ -207,6 +228,9 @@ def _raise_failure(sent: Sequence[Sent]) -> None:
     for error, rows in failures:
         if isinstance(error, REFUSED):
             raise RefusedError(rows, f"{type(error).__name__}: {error}") from error
+    for error, rows in failures:
+        if type(error) is errors.UnknownError:
+            raise UnclearError(rows, f"{type(error).__name__}: {error}") from error
     for error, _ in failures:
         if error is not None:
             raise error

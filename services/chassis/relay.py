@@ -19,7 +19,7 @@ from services.chassis import outbox_backlog, parked_rows
 from services.chassis import outbox_metrics as metrics
 from services.chassis.leases import Leases, Shard, Terms
 from services.chassis.parked_rows import OvertakenError
-from services.chassis.publisher import KafkaSink, RefusedError, Row, Sink, UnavailableError
+from services.chassis.publisher import KafkaSink, RefusedError, Row, Sink, UnavailableError, UnclearError
 from services.chassis.send_span import send_span
 from services.chassis.supervision import keep_alive
 from services.chassis.wake import Waker
@@ -27,6 +27,8 @@ from services.chassis.window import Backlog, Cursor, Page, read_level
 
 LOG = structlog.get_logger("relay")
 DRAIN_S: Final = 3.0
+UNCLEAR_TRIES: Final = 5
+"""So often what fails without a reason is only tried again; then the row is looked for whose fault it is."""
 
 SESSION: Final = {
     "jit": "off",
@@ -102,6 +104,8 @@ class Relay:
         self._backlogs: list[Backlog] = []
         self._new: set[asyncio.Task[None]] = set()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._accepted: dict[tuple[int, str], float] = {}
+        """(partition, topic) -> when the broker last took something there, on the loop's clock."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until `stopping`, then hand the leases back.
@@ -267,12 +271,16 @@ class Relay:
     def _advance(self, shard: Shard, cursor: Cursor) -> None:
         shard.cursor = cursor
         shard.behind = cursor.page_to is not None
-        shard.failures = 0
+        shard.failures = shard.unclear = 0
         shard.busy = False
 
     async def _send(self, shard: Shard, rows: list[Row], cursor: Cursor) -> None:
+        shard.sending = rows
         try:
             await self._send_unblocked(shard, rows)
+        except UnclearError as error:
+            self._suspect(shard)
+            self._back_off(shard, str(error))
         except UnavailableError as error:
             self._back_off(shard, str(error))
         except OvertakenError:
@@ -285,7 +293,7 @@ class Relay:
             shard.check_order(rows)
             self._advance(shard, cursor)
         finally:
-            shard.busy = False
+            shard.sending, shard.busy = (), False
             self.leases.save_soon()
 
     async def _send_unblocked(self, shard: Shard, rows: list[Row]) -> None:
@@ -301,11 +309,17 @@ class Relay:
             await self._send_within_lease(shard, rows)
         except RefusedError as refusal:
             await self._isolate(shard, refusal, rows)
+        except UnclearError as failure:
+            if shard.unclear < UNCLEAR_TRIES:
+                raise
+            await self._isolate(shard, failure, rows)
 
-    async def _isolate(self, shard: Shard, refusal: RefusedError, rows: list[Row]) -> None:
+    async def _isolate(self, shard: Shard, refusal: RefusedError | UnclearError, rows: list[Row]) -> None:
         """Halve what was refused until the culprit stands alone; then park it and send the rest."""
         if len(refusal.rows) == 1:
             culprit = refusal.rows[0]
+            if isinstance(refusal, UnclearError) and not await self._takes_others(shard, culprit):
+                raise refusal
             await self._park(shard, [culprit], str(refusal))
             shard.blocked.add((culprit["topic"], culprit["key"]))
             rest = [row for row in rows if row["id"] != culprit["id"]]
@@ -318,6 +332,31 @@ class Relay:
         await self._send_unblocked(shard, [row for row in rows if row["id"] in second])
         refused = {row["id"] for row in refusal.rows}
         await self._send_unblocked(shard, [row for row in rows if row["id"] not in refused])
+
+    def _suspect(self, shard: Shard) -> None:
+        if not shard.unclear:
+            shard.unclear_since = asyncio.get_running_loop().time()
+        shard.unclear += 1
+
+    async def _takes_others(self, shard: Shard, culprit: Row) -> bool:
+        """Whether the broker has taken something else of that topic since: if not, the fault is no row's.
+
+        Of this partition, if there is another key to try it with; sent again in its place it is a copy. Which
+        one is left to chance: the next may be at fault itself.
+        """
+        others = _first_of_others(shard, culprit)
+        topic = culprit["topic"]
+        here = (at for (part, name), at in self._accepted.items()
+                if name == topic and (part == shard.part or not others))  # fmt: skip
+        if any(at > shard.unclear_since for at in here):
+            return True
+        if not others:
+            return False
+        try:
+            await self._send_within_lease(shard, [random.choice(others)])  # noqa: S311 - not a secret
+        except (RefusedError, UnavailableError):
+            return False
+        return True
 
     async def _park(self, shard: Shard, rows: Sequence[Row], error: str) -> None:
         try:
@@ -358,7 +397,7 @@ class Relay:
                     continue
                 try:
                     await self._send_within_lease(shard, [row])
-                except RefusedError as refusal:
+                except (RefusedError, UnclearError) as refusal:
                     held_up.add((row["topic"], row["key"]))
                     async with self.leases.connection() as connection:
                         await parked_rows.park_again(connection, row, str(refusal))
@@ -376,8 +415,9 @@ class Relay:
             raise UnavailableError("the lease ran out")
         with send_span(shard.part, rows):
             await self.sink.publish(shard.part, rows, within)
-        metrics.PUBLISH_SECONDS.observe(asyncio.get_running_loop().time() - started)
-        count_published(rows)
+        now = asyncio.get_running_loop().time()
+        metrics.PUBLISH_SECONDS.observe(now - started)
+        self._accepted.update({(shard.part, topic): now for topic in count_published(rows)})
 
     def _back_off(self, shard: Shard, error: str) -> None:
         """Failures of the broker or the way to it: for ever, ever slower, and nothing is given up."""
@@ -390,13 +430,28 @@ class Relay:
         LOG.warning("not published", part=shard.part, error=error[:500], pause_s=round(pause, 2))
 
 
-def count_published(rows: Sequence[Row]) -> None:
+def _first_of_others(shard: Shard, culprit: Row) -> list[Row]:
+    """Of each other key of its topic that may be sent, the first row of those being sent."""
+    topic, first = culprit["topic"], dict[str, Row]()
+    for row in shard.sending:
+        if (
+            row["topic"] == topic
+            and (topic, row["key"]) not in shard.blocked
+            and row["key"] != culprit["key"]
+        ):
+            first.setdefault(row["key"], row)
+    return list(first.values())
+
+
+def count_published(rows: Sequence[Row]) -> dict[str, int]:
+    """Counts them, and returns how many there were of each topic."""
     counts: dict[str, int] = {}
     for row in rows:
         topic = row["topic"]
         counts[topic] = counts.get(topic, 0) + 1
     for topic, count in counts.items():
         metrics.PUBLISHED.labels(topic).inc(count)
+    return counts
 
 
 def _by_cursor(shards: Iterable[Shard]) -> list[list[Shard]]:

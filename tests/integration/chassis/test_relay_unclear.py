@@ -1,0 +1,190 @@
+"""A failure that says nothing: it passes, or one row is at fault; either way the others go on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import pytest
+from aiokafka.errors import NotLeaderForPartitionError, UnknownError
+
+from services.chassis.db import Database
+from services.chassis.ids import new_id
+from services.chassis.leases import Terms
+from services.chassis.murmur2 import partition_of
+from services.chassis.publisher import KafkaSink, RefusedError, Row, UnavailableError, UnclearError
+from services.chassis.publisher import _raise_failure as raise_failure
+from services.chassis.relay import UNCLEAR_TRIES, Pace, Relay
+from tests import conftest
+from tests.support.torture.stub_broker import StubBroker, StubSink
+from tests.support.torture.writers import TELL
+from tests.support.waiting import until
+
+BRISK = Pace(first_pause_s=0.01, longest_pause_s=0.02, terms=Terms(lease_s=5.0, renew_s=0.2, save_s=0.05))
+PARTS = 12
+STATES = "select key, state, error from outbox_parked order by id"
+
+
+class Mumbling(StubSink):
+    """Fails without a reason for batches with one of these keys, or for all while `dumb`."""
+
+    def __init__(self, broker: StubBroker, *bad: str) -> None:
+        super().__init__(broker)
+        self.bad = set(bad)
+        self.dumb = False
+        self.mumbled = 0
+
+    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
+        if self.dumb or any(row["key"] in self.bad for row in rows):
+            self.mumbled += 1
+            raise UnclearError(rows, "UnknownError: planted")
+        await super().publish(part, rows, within_s)
+
+
+@dataclass
+class Outbox:
+    """An outbox, and a broker in this process that says what arrived."""
+
+    db: Database
+    dsn: str
+    broker: StubBroker = field(default_factory=StubBroker)
+
+    async def tell(self, *keys: str, sequence: int = 1) -> None:
+        parts = [partition_of(key.encode(), PARTS) for key in keys]
+        async with self.db.transaction() as tx:
+            await tx.execute(TELL, parts, list(keys), [sequence] * len(keys), [new_id() for _ in keys])
+
+    async def parked(self) -> list[asyncpg.Record]:
+        async with self.db.transaction() as tx:
+            return await tx.fetch(STATES)
+
+    @property
+    def arrived(self) -> list[tuple[str, int]]:
+        """(key, sequence), each once, as it came."""
+        return list(dict.fromkeys((fact.key, fact.sequence) for fact in self.broker.log))
+
+    @asynccontextmanager
+    async def relayed_by(self, sink: StubSink) -> AsyncIterator[Relay]:
+        stopping = asyncio.Event()
+        relay = Relay(self.dsn, service="orders", kafka="", pace=BRISK, sink=sink)
+        task = asyncio.create_task(relay.run(stopping))
+        try:
+            yield relay
+        finally:
+            stopping.set()
+            await task
+
+
+@pytest.fixture
+async def outbox(database: Callable[[str], Awaitable[conftest.Database]]) -> AsyncIterator[Outbox]:
+    own = await database("orders")
+    db = Database(own.dsn, name="teller", size=2)
+    yield Outbox(db, own.dsn)
+    await db.close()
+
+
+def beside(count: int, part: int = 7) -> list[str]:
+    """Keys of one partition."""
+    keys = (f"key-{number}" for number in range(10_000))
+    return [key for key in keys if partition_of(key.encode(), PARTS) == part][:count]
+
+
+@pytest.mark.parametrize("place", range(5))
+async def test_the_one_row_at_fault_is_parked_and_its_neighbours_go_on_in_order(
+    outbox: Outbox, place: int
+) -> None:
+    keys = beside(5)
+    for sequence in (1, 2):
+        await outbox.tell(*keys, sequence=sequence)
+    sink = Mumbling(outbox.broker, keys[place])
+    free = [key for key in keys if key != keys[place]]
+    async with outbox.relayed_by(sink):
+        await until(lambda: _is(outbox, [(keys[place], "parked")] * 2))
+        await until(lambda: _true(len(outbox.arrived) >= 8))
+        assert sink.mumbled > UNCLEAR_TRIES
+    for key in free:
+        assert [number for one, number in outbox.arrived if one == key] == [1, 2]
+    assert (await outbox.parked())[0]["error"] == "UnknownError: planted"
+
+
+async def test_a_broker_that_takes_nothing_is_waited_for_and_no_row_is_blamed(outbox: Outbox) -> None:
+    keys = beside(4)
+    await outbox.tell(*keys)
+    sink = Mumbling(outbox.broker)
+    sink.dumb = True
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(sink.mumbled > 10 * UNCLEAR_TRIES))
+        assert await outbox.parked() == []
+        sink.dumb = False
+        await until(lambda: _true(len(outbox.arrived) == 4))
+    assert await outbox.parked() == []
+
+
+async def test_a_failure_that_passes_parks_nothing(outbox: Outbox) -> None:
+    [key] = beside(1)
+    await outbox.tell(key)
+    sink = Mumbling(outbox.broker, key)
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(sink.mumbled >= 2))
+        sink.bad.clear()
+        await until(lambda: _true(outbox.arrived == [(key, 1)]))
+    assert await outbox.parked() == []
+
+
+async def test_a_row_that_is_alone_is_judged_by_what_other_partitions_bring_to_its_topic(
+    outbox: Outbox,
+) -> None:
+    [alone], [other] = beside(1), beside(1, part=3)
+    await outbox.tell(alone)
+    sink = Mumbling(outbox.broker, alone)
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(sink.mumbled > 2 * UNCLEAR_TRIES))
+        assert await outbox.parked() == [], "nobody knows yet whose fault it is"
+        await outbox.tell(other)
+        await until(lambda: _is(outbox, [(alone, "parked")]))
+    assert outbox.arrived == [(other, 1)]
+
+
+async def test_tried_again_such_a_row_holds_up_nobody_and_goes_when_it_can(outbox: Outbox) -> None:
+    first, second, third = beside(3)
+    await outbox.tell(first, second, third)
+    sink = Mumbling(outbox.broker, first, second)
+    async with outbox.relayed_by(sink):
+        await until(lambda: _is(outbox, [(first, "parked"), (second, "parked")]))
+        sink.bad = {first}
+        await until(lambda: _is(outbox, [(first, "parked"), (second, "published")]))
+    assert outbox.arrived == [(third, 1), (second, 1)]
+
+
+async def test_an_answer_without_a_reason_is_unclear_and_one_with_a_reason_goes_first() -> None:
+    rows: list[Row] = []
+    with pytest.raises(UnclearError, match="UnknownError"):
+        raise_failure([(_failed(UnknownError()), rows)])
+    with pytest.raises(NotLeaderForPartitionError):
+        raise_failure([(_failed(NotLeaderForPartitionError()), rows)])
+    for unclear in (UnclearError(rows, ""), RefusedError(rows, "")):
+        assert isinstance(unclear, UnavailableError) == isinstance(unclear, UnclearError)
+
+
+async def test_a_row_that_cannot_be_written_as_a_record_is_unclear_too(kafka: str) -> None:
+    sink = KafkaSink(kafka, service="orders", topic_prefix="", instance="a")
+    try:
+        with pytest.raises(UnclearError, match="TypeError"):
+            await sink.publish(0, [{"topic": None}], 5.0)  # type: ignore[list-item]
+    finally:
+        await sink.close()
+
+
+def _failed(error: Exception) -> "asyncio.Future[object]":
+    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future
+
+
+async def _is(outbox: Outbox, states: list[tuple[str, str]]) -> bool:
+    return [(row["key"], row["state"]) for row in await outbox.parked()] == states
+
+
+async def _true(said: bool) -> bool:  # noqa: FBT001 - until asks a function that may wait
+    return said
