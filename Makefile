@@ -44,7 +44,7 @@ replay: $(READY) ## replays an order history: make replay DATA=<folder of Olist 
 	$(BIN)/python -m infra.replay "$(DATA)"
 
 .PHONY: bench
-bench: $(READY) ## every measurement beside the old design, each judged by its gate; about half an hour
+bench: $(READY) ## every measurement beside the old design, each judged by its gate; about fifty minutes
 	$(BIN)/python -m bench all
 
 .PHONY: release-gate

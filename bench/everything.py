@@ -25,7 +25,7 @@ MEASUREMENTS: Final = (
     Measurement(("pipeline",), 12),
     Measurement(("pipeline", "--http"), 4),
     Measurement(("relay",), 1),
-    Measurement(("gates",), 5),
+    Measurement(("gates",), 22),
     Measurement(("rollup",), 7),
     Measurement(("memory",), 1),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import gate_consumer, gate_parking, gate_writers
+from bench import gate_consumer, gate_cost, gate_outage, gate_parking, gate_visible, gate_writers
 from bench.ground import PASSWORD, Ground
 from bench.results import Gate, Report
 from infra import databases
@@ -27,6 +27,7 @@ class Place:
 
     dsn: str
     admin_dsn: str
+    ground: Ground
 
 
 async def measure(ground: Ground, share: float, only: int = 0) -> Report:
@@ -45,7 +46,7 @@ async def _place(ground: Ground, name: str) -> Place:
     database = f"gate{name}"
     dsn = await databases.provision(ground.admin_dsn, SERVICE, PASSWORD, database=database)
     await migrate(ground.database(database), SERVICE)
-    return Place(dsn, ground.database(database))
+    return Place(dsn, ground.database(database), ground)
 
 
 def _wrong(verdict: Verdict) -> int:
@@ -146,6 +147,67 @@ async def _notify(report: Report, place: Place, share: float) -> None:
     ]
 
 
+async def _outage(report: Report, place: Place, share: float) -> None:
+    """6: the broker away for a quarter of an hour: nothing lost, nobody needed, and soon caught up."""
+    away_s, events = gate_outage.FULL_S * share, max(20_000, round(200_000 * share))
+    fared = await gate_outage.torture_outage(place.ground, place.dsn, away_s=away_s, events=events)
+    ours = (
+        f"{fared.told:,} events: {fared.lost} lost; first after {fared.first_s:.1f} s, then"
+        f" {fared.drained_per_s:,.0f}/s; {fared.replaced} producers replaced"
+    )
+    control = f"given up after ten tries: {fared.control_lost:,} of {gate_outage.SOME:,}"
+    _add(report, 6, f"broker away for {away_s:,.0f} s", ours, control)
+    report.gates += [
+        Gate("6: events lost", fared.lost, "at most", 0),
+        Gate(
+            "6: events/s drained, on cores shared with broker and database",
+            fared.drained_per_s,
+            "at least",
+            10_000,
+        ),
+        Gate("6 control: a queue that gives up after ten tries loses", fared.control_lost, "at least", 1),
+    ]
+    if away_s > gate_outage.ABANDONED_AFTER_S:
+        report.gates.append(
+            Gate("6: abandoned producers replaced by themselves", fared.replaced, "at least", 1)
+        )
+
+
+async def _cost(report: Report, place: Place, share: float) -> None:
+    """8: an event in a batch costs a fraction of one that has a transaction to itself."""
+    fared = await gate_cost.torture_cost(
+        place.dsn,
+        place.admin_dsn,
+        SERVICE,
+        postgres_pid=place.ground.postgres_pid,
+        events=max(10_000, round(40_000 * share)),
+    )
+    together, alone, savepoints = (one.server_us for one in (fared.together, fared.alone, fared.savepoints))
+    ours = f"{together:.1f} us an event in batches, {alone:.0f} us alone ({alone / together:.0f}x)"
+    control = f"savepoint each: {savepoints:.0f} us ({alone / savepoints:.1f}x)"
+    _add(report, 8, "CPU of the database", ours, control)
+    whole = fared.alone.whole_us / fared.together.whole_us
+    told = f"{fared.together.whole_us:.1f} us, {fared.alone.whole_us:.0f} alone ({whole:.0f}x)"
+    _add(report, 8, "CPU of database and consumer", told, f"{fared.savepoints.whole_us:.0f} us")
+    report.gates += [
+        Gate("8: events without effect, or with more than one", fared.wrong, "at most", 0),
+        Gate("8: a transaction each / in batches, CPU of the database", alone / together, "at least", 20),
+        Gate("8 control: a savepoint each in one transaction", alone / savepoints, "at most", 20),
+    ]
+
+
+async def _visible(report: Report, place: Place, share: float) -> None:
+    """9: a relay that died is seen in what any other process says of the outbox."""
+    rounds = max(20, round(200 * share))
+    fared = await gate_visible.torture_visibility(place.dsn, rounds=rounds)
+    told = f"seen {fared.after_s:.1f} s after the first event it left"
+    _add(report, 9, "dead relay", told, f"beside a living one: {fared.false_alarms} of {rounds} looks")
+    report.gates += [
+        Gate("9: seconds until a dead relay is seen", fared.after_s, "at most", 15),
+        Gate("9 control: seen beside a living one", fared.false_alarms, "at most", 0),
+    ]
+
+
 async def _consumer(report: Report, place: Place, share: float) -> None:
     """7 and 10: overlapping owners, records read again, failures: once each, in order, others go on."""
     fared = await gate_consumer.torture_consumer(
@@ -193,7 +255,13 @@ GATES: Final[Sequence[tuple[int, Callable[[Report, Place, float], Awaitable[None
     (3, _backlog),
     (4, _rotation),
     (5, _notify),
+    (6, _outage),
     (7, _consumer),
+    (8, _cost),
+    (9, _visible),
     (10, _parking),
 )
-"""By number; the consumer's torture is also half of gate 10."""
+"""By number; the consumer's torture is also half of gate 10. That a trace leads from the request through the
+outbox to the consumer is a test, and no figure."""
+NEED_A_BROKER: Final = (0, 6)
+"""What `only` may be for it; the others torture what stands before it."""
