@@ -29,7 +29,9 @@ def numbers_of(settings: PaymentsSettings) -> Numbers:
                 "intents_last_day": await health.newest_intents(tx, since, MOST),
                 "open_windows": await health.open_windows(tx, MOST),
             },
-            "payment_to_order": await health.payment_to_order(tx, since, MOST),
+            "payment_to_order": await health.payment_to_order(
+                tx, since, MOST, late_since=now - timedelta(seconds=settings.alarm_unanswered_s)
+            ),
             "stuck": await stuck(tx, now, settings),
         }
 

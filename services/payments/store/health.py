@@ -19,14 +19,16 @@ OPEN_WINDOWS: Final = """
 
 # Both times are of this database: from the proof of the payment until the order that came of it was heard of.
 PAYMENT_TO_ORDER: Final = """
-    select count(*)::int as orders, avg(took_s)::float8 as average_s,
+    select count(took_s)::int as orders, count(*)::int as verified,
+           (count(took_s) / nullif(count(*), 0)::float8)::float8 as share, avg(took_s)::float8 as average_s,
            percentile_cont(0.95) within group (order by took_s)::float8 as p95_s
     from (
-        select extract(epoch from answered_at - verified_at)::float8 as took_s
+        select case when answer = 'finalized'
+                    then extract(epoch from answered_at - verified_at)::float8 end as took_s
         from (select answer, verified_at, answered_at from intents
               where subject_id >= $1 order by subject_id desc limit $2) as newest
-        where answer = 'finalized' and answered_at is not null
-    ) as answered
+        where verified_at is not null and (answered_at is not null or verified_at <= $3)
+    ) as proven
 """
 
 UNANSWERED: Final = """
@@ -73,9 +75,14 @@ async def open_windows(tx: Tx, most: int) -> int:
     return found
 
 
-async def payment_to_order(tx: Tx, since: UUID, most: int) -> dict[str, float | None]:
-    """How many payments became orders, and how long that took on average and at most for 95 %, in seconds."""
-    row = await tx.fetchrow(PAYMENT_TO_ORDER, since, most)
+async def payment_to_order(
+    tx: Tx, since: UUID, most: int, *, late_since: datetime
+) -> dict[str, float | None]:
+    """How many proven payments became orders, and how long that took in seconds: average, and for 95 %.
+
+    Those that have no answer yet count from `late_since` on backwards: a younger one is on its way.
+    """
+    row = await tx.fetchrow(PAYMENT_TO_ORDER, since, most, late_since)
     assert row is not None, "an aggregate always has one row"
     return dict(row)
 

@@ -44,7 +44,8 @@ async def test_intents_are_counted_by_where_they_stand(desk: Desk) -> None:
 
 async def test_the_time_from_payment_to_order_is_measured_on_one_clock(desk: Desk) -> None:
     calm = await numbers(desk)
-    assert calm["payment_to_order"] == {"orders": 0, "average_s": None, "p95_s": None}
+    nothing = {"orders": 0, "verified": 0, "share": None, "average_s": None, "p95_s": None}
+    assert calm["payment_to_order"] == nothing
     paid = [await desk.opened() for _ in range(20)]
     for order_id in paid:
         await desk.answer(order_id, desk.paid())
@@ -57,6 +58,20 @@ async def test_the_time_from_payment_to_order_is_measured_on_one_clock(desk: Des
     assert found["orders"] == 20
     assert found["average_s"] == pytest.approx(4.0)
     assert found["p95_s"] == pytest.approx(2 + 40 * 0.05)
+
+
+async def test_the_share_of_payments_that_became_orders_leaves_out_those_on_their_way(desk: Desk) -> None:
+    ordered, called_off, young, lost = [await desk.opened() for _ in range(4)]
+    for order_id in (ordered, called_off, young, lost):
+        await desk.answer(order_id, desk.paid())
+    await desk.finalize(finalized(ordered))
+    await desk.cancel(cancelled(called_off))
+    assert (await numbers(desk))["payment_to_order"]["share"] == 1 / 2
+    await desk.admin.execute(
+        "update intents set verified_at = verified_at - interval '61 s' where subject_id = $1", lost
+    )
+    found = (await numbers(desk))["payment_to_order"]
+    assert (found["orders"], found["verified"], found["share"]) == (1, 3, 1 / 3)
 
 
 async def test_an_answer_that_comes_twice_keeps_its_first_time(desk: Desk) -> None:
