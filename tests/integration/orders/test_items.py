@@ -14,6 +14,7 @@ from services.orders.domain import Actor, Checkout, ItemStatus, MoveItem
 from services.orders.store.orders import lock_orders
 from tests.integration.orders.front import Front, Person
 from tests.integration.orders.world import Orders
+from tests.support.waiting import until
 from tests.unit.orders import making
 
 ITEM_EVENTS: dict[str, type[ItemStep]] = {"item.cancelled": ItemCancelled, "item.fulfilled": ItemFulfilled}
@@ -136,24 +137,29 @@ async def test_rollups_and_moves_at_once_leave_no_order_behind(orders: Orders) -
     assert (await orders.told(order.order_id)).count("order.delivered") == 1
 
 
+WAITS = """
+    select from pg_locks join pg_stat_activity using (pid)
+    where not granted and datname = current_database()
+"""
+
+
 async def test_items_are_read_after_the_lock(orders: Orders) -> None:
     """A transaction that waited for the order's lock sees what the one before it committed."""
     order = await an_order_of(orders, making.SONA)
-    item = order.lines[0].id
-    locked = asyncio.Event()
+    command = MoveItem(order.order_id, order.lines[0].id, ItemStatus.PROCESSING, Actor("admin", new_id()))
 
     async def reader() -> Any:  # noqa: ANN401
         async with orders.db.transaction() as tx:
-            await tx.fetch("select 1")
-            locked.set()
             return await lock_orders(tx, [order.order_id])
 
+    async def waits() -> bool:
+        return waiting.done() or bool(await orders.rows(WAITS))
+
     async with orders.db.transaction() as tx:
-        await lock_orders(tx, [order.order_id])
-        waiting = asyncio.create_task(reader())
-        await locked.wait()
-        command = MoveItem(order.order_id, item, ItemStatus.PROCESSING, Actor("admin", new_id()))
         await actions.move_items(tx, [command])
+        waiting = asyncio.create_task(reader())
+        await until(waits, what="the second to wait for the first")
+        assert not waiting.done()
     assert (await waiting)[order.order_id].items[0].status is ItemStatus.PROCESSING
 
 
