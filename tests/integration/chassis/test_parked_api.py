@@ -56,6 +56,42 @@ async def test_a_list_goes_on_where_a_page_ended(office: Office) -> None:
     assert ([one["record"] for one in rest["data"]], rest["next"]) == (names[2:], None)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "topic=%27%3B%20drop%20table%20inbox_parked%20--",
+        "topic=payment.%25",
+        "failure=LookupErro_",
+        "key=%E0%A4%95%F0%9F%98%80%E2%80%AE",
+        "after=payments.in.999999999999999999",
+        "since=2100-12-31T23:59:59Z",
+    ],
+)
+async def test_whatever_is_asked_for_is_text_and_finds_nothing(office: Office, query: str) -> None:
+    await office.poisons(1)
+    assert (await office.gets(f"?{query}"))["data"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "topic=%00",
+        "key=a%00b",
+        f"key={'x' * 201}",
+        "since=2026-02-30T00:00:00Z",
+        "since=yesterday",
+        "limit=1000000000",
+        "limit=-1",
+        "side=up",
+        "state=gone",
+        "after=payments.in.9999999999999999999",
+        "after=payments.in.0",
+    ],
+)
+async def test_what_no_list_can_be_asked_for_is_refused(office: Office, query: str) -> None:
+    problem(await office.ask("GET", f"?{query}"), 422, "VALIDATION_FAILED")
+
+
 async def test_records_are_counted_by_topic_state_and_failure(office: Office) -> None:
     await office.poisons(1, 2, 3)
     await office.refuses(7, uuid4())
