@@ -76,8 +76,10 @@ async def torture_cost(dsn: str, admin_dsn: str, service: str, *, postgres_pid: 
     finally:
         await db.close()
         await admin.close()
-    middles = [sorted(costs, key=lambda one: one.server_us)[ROUNDS // 2] for costs in found.values()]
-    return Costs(*middles, wrong=abs(said - counted))
+    together, alone, savepoints = (
+        sorted(costs, key=lambda one: one.server_us)[ROUNDS // 2] for costs in found.values()
+    )
+    return Costs(together, alone, savepoints, wrong=abs(said - counted))
 
 
 async def _cost(way: Way, hearing: Hearing, events: Sequence[Heard], postgres_pid: int) -> Cost:
@@ -105,8 +107,9 @@ async def _savepoints(hearing: Hearing, events: Sequence[Heard]) -> None:
         async with hearing.db.transaction() as tx:
             for one in events[first : first + BATCH]:
                 async with tx.connection.transaction():
-                    await inbox.claim(tx, hearing.number, [one])
-                    await inbox.blocked_keys(tx, hearing.number, [one.key])
+                    claimed = await inbox.claim(tx, hearing.number, [one])
+                    await tx.fetch(inbox.BLOCKED, hearing.number, [one.key])
+                    assert claimed.fresh
                     await hearing.subscription.handler(tx, [one.event])
 
 

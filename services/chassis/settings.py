@@ -1,7 +1,7 @@
 """Settings: what every service reads from its environment, once, at its start."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, TypeVar
@@ -62,16 +62,21 @@ class UnfitSettingsError(Exception):
 
 def read(settings: type[SettingsT]) -> SettingsT:
     """The settings, from the environment; raises UnfitSettingsError."""
-    problems = list(_misspelt(settings))
+    misspelt = list(_misspelt(settings))
     try:
         found = settings()
     except ValidationError as error:
-        problems += [_problem(one["loc"], one["msg"]) for one in error.errors(include_input=False)]
-    if problems:
-        raise UnfitSettingsError(
-            "cannot start with these settings:\n" + "\n".join(f"  {one}" for one in problems)
-        )
+        wrong = [_problem(one["loc"], one["msg"]) for one in error.errors(include_input=False)]
+        raise _unfit([*misspelt, *wrong]) from None
+    if misspelt:
+        raise _unfit(misspelt)
     return found
+
+
+def _unfit(problems: Sequence[str]) -> UnfitSettingsError:
+    return UnfitSettingsError(
+        "cannot start with these settings:\n" + "\n".join(f"  {one}" for one in problems)
+    )
 
 
 def _problem(where: tuple[int | str, ...], what: str) -> str:
