@@ -43,6 +43,10 @@ replay: $(READY) ## replays an order history: make replay DATA=<folder of Olist 
 	@test -n "$(DATA)" || { echo "DATA=<folder> is missing: the folder with the history's files"; exit 2; }
 	$(BIN)/python -m infra.replay "$(DATA)"
 
+.PHONY: chaos
+chaos: $(READY) ## breaks a running system and checks every promise: make chaos SEED=1 MINUTES=10
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) $(if $(DATA),--replay "$(DATA)")
+
 .PHONY: bench
 bench: $(READY) ## every measurement beside the old design, each judged by its gate; about fifty minutes
 	$(BIN)/python -m bench all

@@ -92,11 +92,16 @@ async def start(folder: Path, *, extra: Sequence[str] = ()) -> Broker:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def program(folder: Path, *, port: int, log: Path, extra: Sequence[str] = ()) -> Program:
-    """A node ready to be run: jars there, folder formatted, settings written."""
+async def program(
+    folder: Path, *, port: int, log: Path, extra: Sequence[str] = (), front: int | None = None
+) -> Program:
+    """A node ready to be run: jars there, folder formatted, settings written.
+
+    `front` is the port it tells clients to use, when something stands in front of its own.
+    """
     libs = await asyncio.to_thread(fetch)
     folder.mkdir(parents=True, exist_ok=True)
-    properties = _write_properties(folder, port, extra)
+    properties = _write_properties(folder, port, front or port, extra)
     if not (folder / "data" / "meta.properties").exists():
         await _format(libs, properties, log)
     bootstrap = f"127.0.0.1:{port}"
@@ -109,12 +114,12 @@ async def program(folder: Path, *, port: int, log: Path, extra: Sequence[str] = 
     )
 
 
-def _write_properties(folder: Path, port: int, extra: Sequence[str]) -> Path:
+def _write_properties(folder: Path, port: int, told: int, extra: Sequence[str]) -> Path:
     controller = free_port()
     lines = [
         (HERE / "server.properties").read_text(),
         f"listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        f"advertised.listeners=CLIENT://127.0.0.1:{port}",
+        f"advertised.listeners=CLIENT://127.0.0.1:{told}",
         f"controller.quorum.voters=1@127.0.0.1:{controller}",
         f"log.dirs={folder / 'data'}",
         *extra,

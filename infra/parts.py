@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
@@ -44,6 +45,8 @@ class Plan:
     replicas: Mapping[str, int]
     env: Mapping[str, str]
     ports: dict[str, int] = field(default_factory=dict)
+    fronts: Mapping[str, int] = field(default_factory=dict)
+    """Ports that stand in front of the broker (`kafka`) or of a service's database; services know only them."""
 
     def port(self, name: str) -> int:
         """The port of that name, the same as long as the stack lives."""
@@ -66,6 +69,10 @@ class Plan:
         return f"127.0.0.1:{self.port('kafka')}"
 
     @property
+    def kafka_of_services(self) -> str:
+        return f"127.0.0.1:{self.fronts['kafka']}" if "kafka" in self.fronts else self.kafka
+
+    @property
     def admin_dsn(self) -> str:
         return postgres.admin_dsn(self.port("postgres"), self.keys.password("postgres"))
 
@@ -74,6 +81,12 @@ class Plan:
         role = databases.login_role(service)
         password = self.keys.password(role)
         return databases.database_dsn(self.admin_dsn, f"kb_{service}", user=role, password=password)
+
+    def database_url_of_service(self, service: str) -> str:
+        """The same, through what stands in front of it."""
+        url = urlsplit(self.database_url(service))
+        port = self.fronts.get(service, url.port)
+        return urlunsplit(url._replace(netloc=f"{url.netloc.rpartition(':')[0]}:{port}"))
 
 
 def table(plan: Plan) -> list[Part]:
@@ -110,7 +123,12 @@ async def _postgres(plan: Plan) -> Program:
 
 
 async def _kafka(plan: Plan) -> Program:
-    return await broker.program(plan.folder / "kafka", port=plan.port("kafka"), log=plan.log("kafka"))
+    return await broker.program(
+        plan.folder / "kafka",
+        port=plan.port("kafka"),
+        log=plan.log("kafka"),
+        front=plan.fronts.get("kafka"),
+    )
 
 
 async def _databases(plan: Plan) -> None:
@@ -151,7 +169,7 @@ def _common(plan: Plan, name: str) -> dict[str, str]:
         "KB_HOST": "127.0.0.1",
         "KB_PORT": str(plan.port(name)),
         "KB_INSTANCE": name,
-        "KB_KAFKA": plan.kafka,
+        "KB_KAFKA": plan.kafka_of_services,
         "KB_TOPIC_PREFIX": "",
         "KB_ISSUER": ISSUER,
         "KB_AUDIENCE": AUDIENCE,
@@ -166,12 +184,12 @@ def _own(plan: Plan) -> dict[str, dict[str, str]]:
     """What only that service is told."""
     return {
         "orders": {
-            "KB_DATABASE_URL": plan.database_url("orders"),
+            "KB_DATABASE_URL": plan.database_url_of_service("orders"),
             "KB_ADDRESS_KEY_FILE": str(plan.keys.address_keys),
         },
-        "inventory": {"KB_DATABASE_URL": plan.database_url("inventory")},
+        "inventory": {"KB_DATABASE_URL": plan.database_url_of_service("inventory")},
         "payments": {
-            "KB_DATABASE_URL": plan.database_url("payments"),
+            "KB_DATABASE_URL": plan.database_url_of_service("payments"),
             "KB_ESEWA_FORM_URL": f"{plan.url('esewa')}/esewa/api/epay/main/v2/form",
             "KB_ESEWA_STATUS_URL": f"{plan.url('esewa')}/esewa/api/epay/transaction/status/",
             "KB_ESEWA_MERCHANT": ESEWA_MERCHANT,

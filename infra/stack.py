@@ -32,7 +32,8 @@ class Stack:
     """`async with Stack(folder) as stack:` everything answers inside, and nothing is left outside.
 
     `services` are those that shall run (all by default); `replicas` says how many of one (1 where it says
-    nothing); `env` is set for every service; `report` is told each change of state.
+    nothing); `env` is set for every service; `report` is told each change of state. `ports` are those that
+    are chosen already, `fronts` those through which services shall reach broker and databases (see `Plan`).
     """
 
     def __init__(
@@ -43,11 +44,14 @@ class Stack:
         replicas: Mapping[str, int] | None = None,
         env: Mapping[str, str] | None = None,
         report: Report = plain,
+        ports: Mapping[str, int] | None = None,
+        fronts: Mapping[str, int] | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self._services = present_services() if services is None else list(services)
         self._replicas, self._env = dict(replicas or {}), dict(env or {})
         self._report = report
+        self._ports, self._fronts = dict(ports or {}), dict(fronts or {})
         self._supervised: dict[str, Supervised] = {}
         self._after = AsyncExitStack()
 
@@ -56,7 +60,9 @@ class Stack:
         async with AsyncExitStack() as undo:
             undo.enter_context(_alone(self.folder))
             self.keys = keys.ensure(self.folder / "secrets")
-            self._plan = Plan(self.folder, self.keys, self._services, self._replicas, self._env)
+            self._plan = Plan(
+                self.folder, self.keys, self._services, self._replicas, self._env, self._ports, self._fronts
+            )
             undo.callback((self.folder / "stack.json").unlink, missing_ok=True)
             undo.push_async_callback(self._end)
             await self._begin(table(self._plan))

@@ -1,0 +1,71 @@
+"""What faults are done to: the processes, the lines between them, the gateway, and how to end it all."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+import asyncpg
+
+from infra import processes
+from infra.databases import database_dsn
+from infra.people import TokenMaker
+from infra.stack import Stack
+from tests.chaos.proxy import Proxy
+from tests.chaos.schedule import REPLICAS, SERVICES, Planned
+from tests.fakes.esewa import Simulator
+
+CONNECTS_WITHIN_S = 5.0
+
+
+@dataclass(slots=True)
+class Ground:
+    """One running system, laid open; `planted` are the keys of strange records that the run has sent."""
+
+    stack: Stack
+    databases: Mapping[str, Proxy]
+    broker: Proxy
+    esewa: Simulator
+    make_token: TokenMaker
+    planted: set[bytes] = field(default_factory=set)
+
+    @property
+    def kafka(self) -> str:
+        """Where the broker is first asked; it sends everybody on through the proxy."""
+        return self.stack.addresses["kafka"]
+
+    @property
+    def gates(self) -> list[str]:
+        return [self.stack.addresses[name] for name in replicas("gateway")]
+
+    def signal(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        processes.send(process, number)
+
+    @asynccontextmanager
+    async def admin(self, service: str) -> AsyncIterator[asyncpg.Connection]:
+        """The superuser in the service's database, not through the proxy."""
+        dsn = database_dsn(self.stack.addresses["postgres"], f"kb_{service}")
+        connection = await asyncpg.connect(dsn, timeout=CONNECTS_WITHIN_S)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=CONNECTS_WITHIN_S)
+
+
+Injection = Callable[[Ground, Planned], Awaitable[str]]
+"""Does the fault, returns when it is over, says what was hit."""
+
+
+def replicas(service: str) -> list[str]:
+    return [f"{service}-{number}" for number in range(REPLICAS)]
+
+
+def everybody() -> list[str]:
+    return [name for service in SERVICES for name in replicas(service)]
+
+
+def chance_of(planned: Planned) -> Random:
+    """What the fault decides itself is decided by the schedule's seed too."""
+    return Random(planned.chance)

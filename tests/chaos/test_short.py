@@ -1,0 +1,22 @@
+"""A short run: real processes, two of each, at least thirty faults of twelve kinds, and no promise broken."""
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infra.parts import ROOT
+from tests.chaos.run import Wish, run
+
+SECONDS = 80.0
+CUSTOMERS_PER_S = 3.0
+SEED = int(os.environ.get("KB_CHAOS_SEED", "1"))
+
+
+@pytest.mark.xdist_group("whole system")
+async def test_nothing_is_lost_doubled_or_oversold_while_everything_breaks(tmp_path: Path) -> None:
+    command = f"KB_CHAOS_SEED={SEED} python -m pytest {Path(__file__).relative_to(ROOT)}"
+    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, least_faults=30, least_kinds=12)
+    found = await run(tmp_path / "chaos", wish, Console(soft_wrap=True))
+    assert found.reasons == [], f"everything about it is in {tmp_path / 'chaos'}"
