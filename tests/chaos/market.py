@@ -15,7 +15,7 @@ from tests.chaos.clients import KINDS, LATE_S, PAY_WITHIN_S, Deal, Market, Ware
 VENDORS: Final = 6
 PLENTY: Final = 18
 MANY: Final = 100_000
-FEW: Final = 8
+FEW: Final = 4
 """Units of a scarce thing: an oversell shows at once."""
 SCARCE_EVERY_S: Final = 5.0
 MOST_AT_ONCE: Final = 120
@@ -96,7 +96,7 @@ class Crowd:
             room.release()
 
     def _kind(self, chance: Random) -> str:
-        left_s = self.market.begun + self.market.seconds - monotonic()
+        left_s = max(0.0, self.market.begun + self.market.seconds - monotonic())
         weights = [0 if SLOW.get(kind, 0.0) > left_s else weight for kind, (weight, _) in KINDS.items()]
         return chance.choices(list(KINDS), weights)[0]
 

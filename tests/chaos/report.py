@@ -150,7 +150,8 @@ def tension_of(ops: Sequence[Op], faults: Sequence[Felt]) -> dict[str, float]:
     """Shares that say whether the run was hard enough to mean something."""
     placing = [op for op in ops if op.asked.f == "check out"]
     keys = Counter(op.asked.idempotency_key for op in placing)
-    told = [op for op in placing if op.answer.type == "ok"]
+    orders = orders_of(ops)
+    refused = orders["rejected at once"] + orders.get("rejected", 0)
     writes = [op for op in ops if op.asked.f in WRITES]
     watched = [op for op in ops if op.asked.f == "watch"]
     pays = [op for op in ops if op.asked.f == "pay" and op.answer.type == "ok"]
@@ -159,7 +160,7 @@ def tension_of(ops: Sequence[Op], faults: Sequence[Felt]) -> dict[str, float]:
     late = {op.asked.args["checkout"] for op in pays if op.asked.args.get("late")}
     overlapping = sum(_overlaps(one, faults) for one in faults)
     return {
-        "sold out, of checkouts": _share(_count(told, code="CHECKOUT_REJECTED"), len(told)),
+        "sold out, of checkouts": _share(refused, orders["checkouts"]),
         "asked more than once, of keys": _share(sum(n > 1 for n in keys.values()), len(keys)),
         "unclear outcome, of writes": _share(sum(op.answer.type == "info" for op in writes), len(writes)),
         "paid late, of paid": _share(len(late), len(paid)),
@@ -167,10 +168,6 @@ def tension_of(ops: Sequence[Op], faults: Sequence[Felt]) -> dict[str, float]:
         "faults that overlap": _share(overlapping, len(faults)),
         "watchers timed out": _share(sum(op.answer.type != "ok" for op in watched), len(watched)),
     }
-
-
-def _count(ops: Iterable[Op], *, code: str) -> int:
-    return sum(op.answer.result.get("code") == code for op in ops)
 
 
 def _overlaps(one: Felt, faults: Iterable[Felt]) -> bool:

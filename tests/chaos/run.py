@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from infra.audit import audit, quiet
@@ -53,6 +54,7 @@ SETTINGS: Final = {
     "KB_POOL_SIZE": "6",
 }
 """Short times to pay, so that some pay late; one client stands for many; everything else as in production."""
+INJECTED_WITHIN_S: Final = 10.0
 QUIET_WITHIN_S: Final = 120.0
 READY_WITHIN_S: Final = 60.0
 MONEY_KNOWN_WITHIN_S: Final = 90.0
@@ -99,13 +101,24 @@ class Run:
         args = {"fault": planned.fault, "target": planned.target, "lasts_s": planned.lasts_s}
         asked = self.recorder.invoke(report.NEMESIS, planned.kind, args)
         try:
-            detail = await INJECTIONS[planned.kind](self.ground, planned)
+            detail = await self._inject(planned)
         except Exception as error:  # noqa: BLE001 - what is broken already may not let itself be broken so
             where = traceback.extract_tb(error.__traceback__)[-1].name
             self.recorder.end(asked, "fail", detail=f"{error!r} in {where}"[:300])
         else:
             self.recorder.end(asked, "ok", detail=detail)
             self.console.print(f"{planned.at_s:6.1f} s  {planned.kind}: {detail}", highlight=False)
+
+    async def _inject(self, planned: Planned) -> str:
+        """A fault that needs the server which another fault has just taken away is tried again."""
+        give_up = monotonic() + INJECTED_WITHIN_S
+        while True:
+            try:
+                return await INJECTIONS[planned.kind](self.ground, planned)
+            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if monotonic() > give_up:
+                    raise
+            await asyncio.sleep(1.0)
 
     async def quiet_after(self) -> float | None:
         """Seconds until everybody is there and everything told was heard, from now; None when never."""
