@@ -1,11 +1,12 @@
 """Faults of the lines to PostgreSQL and Kafka, and of those who sit on a lock at the other end."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
 from tests.chaos.ground import Ground, Injection, chance_of
-from tests.chaos.proxy import Doing, Proxy, is_commit, is_produce
+from tests.chaos.proxy import Doing, Proxy, Trouble, is_commit, is_produce
 from tests.chaos.schedule import Planned
 
 END_ONE: Final = """
@@ -17,6 +18,7 @@ END_ONE: Final = """
 """
 ALL: Final = 10_000
 MOST_LOST: Final = 6
+LONGER_S: Final = 10.0
 ROWS: Final = 200
 
 
@@ -48,13 +50,23 @@ async def _suffering(proxy: Proxy, planned: Planned, doing: Doing) -> str:
     times = chance_of(planned).randint(1, MOST_LOST)
     async with proxy.trouble(doing, is_commit, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
+        await _somebody_suffers(trouble, times)
     return f"{times - trouble.left} commits of {planned.target}"
+
+
+async def _somebody_suffers(trouble: Trouble, times: int) -> None:
+    """Where another fault has left nobody to suffer, a little longer until somebody does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LONGER_S):
+            while trouble.left == times:  # noqa: ASYNC110 - what passes a proxy tells nobody
+                await asyncio.sleep(0.1)
 
 
 async def lose_sent(ground: Ground, planned: Planned) -> str:
     times = chance_of(planned).randint(1, MOST_LOST)
     async with ground.broker.trouble("lose answer", is_produce, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
+        await _somebody_suffers(trouble, times)
     return f"{times - trouble.left} sends"
 
 
