@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from contracts.topics import BY_NAME, PARTITIONS
@@ -23,6 +24,14 @@ COPIED: Final = 40
 PARTITIONS_COPIED: Final = 10
 COPIES: Final = 3
 STRANGERS: Final = 4
+GONE_WITHIN_S: Final = 60.0
+REFUSE: Final = """
+    set lock_timeout = 5000;
+    create or replace function nemesis() returns trigger language plpgsql as $$
+        begin raise exception 'refused by the nemesis'; end $$;
+    create or replace trigger nemesis before insert on {table} for each row
+        when (md5(new.{column}::text) < '4') execute function nemesis();
+"""
 
 
 @asynccontextmanager
@@ -151,9 +160,35 @@ def _stranger(chance: Random, topic: str) -> tuple[bytes, bytes | None, list[tup
     return key, value, [(name, text.encode()) for name, text in headers.items()]
 
 
+async def refuse_keys(ground: Ground, planned: Planned) -> str:
+    """One key in four cannot be stored for a while: its events are parked, and drained when it is over."""
+    service, table, column = planned.target.split(".")
+    try:
+        async with ground.admin(service) as connection:
+            await connection.execute(REFUSE.format(table=table, column=column))
+        await asyncio.sleep(planned.lasts_s)
+    finally:
+        await _accept_again(ground, service, table)
+    return table
+
+
+async def _accept_again(ground: Ground, service: str, table: str) -> None:
+    """Tried until it is done: the server may be down just now."""
+    async with asyncio.timeout(GONE_WITHIN_S):
+        while True:
+            try:
+                async with ground.admin(service) as connection:
+                    await connection.execute(f"drop trigger if exists nemesis on {table}")
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+
 FAULTS: Final[Mapping[str, Injection]] = {
     "rebalance storm": rebalance_storm,
     "hear everything again": hear_again,
     "copies of records": copy_records,
     "poison records": poison,
+    "keys that fail": refuse_keys,
 }

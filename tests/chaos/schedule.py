@@ -60,6 +60,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "gateway down": Kind("F-50", NOBODY, (3.0, 8.0)),
     "clients vanish": Kind("F-53", NOBODY, (2.0, 5.0)),
     "poison records": Kind("4.5", OWNERS),
+    "keys that fail": Kind(
+        "EVT-9", ("inventory.hold_orders.order_id", "payments.intents.subject_id"), (2.0, 5.0)
+    ),
 }
 
 
