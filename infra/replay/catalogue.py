@@ -14,15 +14,19 @@ T = TypeVar("T")
 TOGETHER: Final = 400
 
 
-async def put_on_sale(admin: Admin, history: History) -> None:
-    """Import everything; each part carries a key of its own, so that doing it again adds nothing."""
+async def put_on_sale(admin: Admin, history: History, *, times: int = 1) -> None:
+    """Import everything; each part carries a key of its own, so that doing it again adds nothing.
+
+    So many `times` the units that were bought: more than once, where an order may be placed more than once.
+    """
     bought: Counter[Goods] = Counter()
     for order in history.orders.values():
         bought.update(order.wanted)
     vendors = sorted({str(goods.vendor_id) for goods in bought})
     await _import(admin, "vendors", [_vendor(vendor_id) for vendor_id in vendors])
     await _import(admin, "products", list(_products(bought)))
-    stock = [{"sku": goods.sku, "on_hand_delta": units} for goods, units in sorted(bought.items(), key=_sku)]
+    units = {goods: times * number for goods, number in bought.items()}
+    stock = [{"sku": goods.sku, "on_hand_delta": number} for goods, number in sorted(units.items(), key=_sku)]
     await _import(admin, "stock", stock)
 
 

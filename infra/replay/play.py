@@ -29,6 +29,8 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
 BUSY: Final = frozenset({"IDEMPOTENCY_KEY_IN_FLIGHT", "CONCURRENT_UPDATE"})
 ENDED: Final = frozenset({"rejected", "payment_failed", "cancelled", "refund_pending", "refunded"})
 """Where no order comes from; `expired` is not among them, for money that comes late revives it."""
+REVIVABLE: Final = frozenset({"expired", "payment_failed"})
+UNPAID: Final = frozenset({"expired"})
 
 
 class ReplayError(RuntimeError):
@@ -37,12 +39,18 @@ class ReplayError(RuntimeError):
 
 @dataclass(slots=True)
 class Player:
-    """Plays orders against one installation; every step is safe to repeat."""
+    """Plays orders against one installation; every step is safe to repeat.
+
+    `again` are the stages after which an order is placed once more, `patience_s` how long a step may take:
+    an installation that is broken on purpose needs more of both.
+    """
 
     api: Api
     make_token: TokenMaker
     esewa: Simulator
     journal: Journal
+    again: frozenset[str] = UNPAID
+    patience_s: float = PATIENCE_S
     carts: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """One per customer: who has several orders places them one after the other, in the history's order."""
 
@@ -58,9 +66,9 @@ class Player:
         self.journal.note(past.id, placed)
 
     async def _paid(self, past: PastOrder, placed: Placed | None, customer: Customer) -> Placed:
-        """The order confirmed; a checkout that ended unpaid during an interruption is placed once more."""
+        """The order confirmed; one whose checkout ended unpaid during an interruption is placed once more."""
         while True:
-            if placed is None or await self._pay(past, placed, customer) == "expired":
+            if placed is None or await self._pay(past, placed, customer) != "confirmed":
                 async with self.carts[past.customer]:
                     placed = Placed(await self._place(past, customer, after=placed))
                     self.journal.note(past.id, placed)
@@ -74,31 +82,36 @@ class Player:
         """
         ours = {placed.checkout_id for placed in self.journal.placed.values()}
         ours |= self.journal.given_up
-        page = await patiently(lambda: customer.call("GET", "/v1/orders"))
+        page = await self._sure(lambda: customer.call("GET", "/v1/orders"))
         for known in page["data"]:
             if known["id"] not in ours:
                 return str(known["id"])
         for goods, quantity in past.wanted.items():
-            await patiently(partial(customer.wants, goods.sku, quantity))
+            await self._sure(partial(customer.wants, goods.sku, quantity))
         key = str(uuid5(NAMESPACE_OID, past.id if after is None else f"{past.id} {after.checkout_id}"))
-        checkout = await patiently(lambda: customer.check_out(key=key))
+        checkout = await self._sure(lambda: customer.check_out(key=key))
         return str(checkout["id"])
 
     async def _pay(self, past: PastOrder, placed: Placed, customer: Customer) -> str:
-        """The stage it ended in: `confirmed`, or `expired` when nobody has paid; anything else raises."""
-        until, paid = monotonic() + PATIENCE_S, False
+        """The stage it ended in: `confirmed`, or one after which it is placed again; any other raises."""
+        until, paid = monotonic() + self.patience_s, False
         while True:
-            checkout = await patiently(lambda: customer.checkout(placed.checkout_id))
+            checkout = await self._sure(lambda: customer.checkout(placed.checkout_id))
             stage = str(checkout["stage"])
-            if stage == "confirmed" or (stage == "expired" and not await self._is_paid(placed.reference)):
+            if stage == "confirmed" or await self._is_over(stage, placed):
                 return stage
-            if stage in ENDED or monotonic() > until:
+            if stage in ENDED - self.again or monotonic() > until:
                 where = f"its checkout {placed.checkout_id} is {stage}"
                 raise ReplayError(f"order {past.id}: {where}")
             redirect = checkout["payment"]["redirect"]
             if redirect is not None and not paid:
                 paid = await self._pay_once(past, placed, redirect, customer)
             await asyncio.sleep(0.05)
+
+    async def _is_over(self, stage: str, placed: Placed) -> bool:
+        """Whether it is to be placed again; where money can still revive it, only if nobody has paid."""
+        revivable = stage in REVIVABLE
+        return stage in self.again and not (revivable and await self._is_paid(placed.reference))
 
     async def _pay_once(
         self, past: PastOrder, placed: Placed, redirect: Mapping[str, Any], customer: Customer
@@ -113,21 +126,31 @@ class Player:
             placed.reference = reference
             self.journal.note(past.id, placed)
         try:
-            await patiently(lambda: self.esewa.pay(redirect["url"], redirect["fields"]))
+            await self._sure(lambda: self.esewa.pay(redirect["url"], redirect["fields"]))
         except RefusedError:
             if await self._is_paid(reference):
                 return True
-            again, key = f"/v1/checkouts/{placed.checkout_id}/attempts", str(uuid5(NAMESPACE_OID, reference))
-            await patiently(lambda: customer.call("POST", again, {"provider": "esewa"}, idempotency_key=key))
+            await self._another_attempt(placed, reference, customer)
             return False
         return True
+
+    async def _another_attempt(self, placed: Placed, reference: str, customer: Customer) -> None:
+        path, key = f"/v1/checkouts/{placed.checkout_id}/attempts", str(uuid5(NAMESPACE_OID, reference))
+        try:
+            await self._sure(lambda: customer.call("POST", path, {"provider": "esewa"}, idempotency_key=key))
+        except ApiError as error:
+            if error.status != httpx2.codes.CONFLICT:  # too late for one: the checkout's stage will say more
+                raise
 
     async def _is_paid(self, reference: str | None) -> bool:
         """Whether the gateway has this money."""
         return reference is not None and any(one.paid_at for one in await self.esewa.truth(reference))
 
+    async def _sure(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await patiently(ask, self.patience_s)
+
     async def _move(self, past: PastOrder, placed: Placed, customer: Customer) -> None:
-        order = await patiently(lambda: customer.order(placed.checkout_id))
+        order = await self._sure(lambda: customer.order(placed.checkout_id))
         for item in order["items"]:
             vendor = Vendor(self.api, self.make_token, UUID(item["vendor_id"]))
             await self._move_item(customer, vendor, placed.checkout_id, item, past.ends_as)
@@ -144,7 +167,7 @@ class Player:
                 if isinstance(error, ApiError) and not _may_pass(error):
                     raise
                 await asyncio.sleep(0.2)
-                order = await patiently(lambda: customer.order(order_id))
+                order = await self._sure(lambda: customer.order(order_id))
                 item = next(one for one in order["items"] if one["id"] == item["id"])
 
 
@@ -162,9 +185,9 @@ def _may_pass(error: ApiError) -> bool:
     return error.status in (409, 412, 429, 503) or error.status >= 500  # noqa: PLR2004
 
 
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+async def patiently(ask: Callable[[], Awaitable[T]], within_s: float = PATIENCE_S) -> T:
     """The answer, asked for again while services are down or busy; every request here is safe to repeat."""
-    until, pause = monotonic() + PATIENCE_S, 0.1
+    until, pause = monotonic() + within_s, 0.1
     while True:
         try:
             return await ask()

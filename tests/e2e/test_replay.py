@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from infra.demo.scene import Scene
-from infra.people import Customer
+from infra.people import Admin, Customer
 from infra.replay import history, report
+from infra.replay.catalogue import put_on_sale
 from infra.replay.history import History
 from infra.replay.journal import Journal
-from infra.replay.play import Player
+from infra.replay.play import Player, ReplayError
 from infra.replay.run import play_all
 from tests.e2e.asking import every_promise_kept
 from tests.fakes.esewa import PayResult, Simulator
@@ -133,12 +134,45 @@ async def test_an_order_left_on_the_pay_page_is_paid_with_another_attempt(
     clean: Scene, past: History, tmp_path: Path
 ) -> None:
     past = some(past, 1)
-    async with LeavesThePayPage(clean.esewa.base_url, clean.esewa.control_url) as dying:
-        first = player(clean, tmp_path, dying)
+    await left_on_the_pay_page(clean, past, tmp_path)
+    await replayed(clean, past, tmp_path)
+
+
+async def left_on_the_pay_page(scene: Scene, past: History, folder: Path) -> None:
+    async with LeavesThePayPage(scene.esewa.base_url, scene.esewa.control_url) as dying:
+        first = player(scene, folder, dying)
         with first.journal, suppress(asyncio.CancelledError):
             await play_all(first, past, Console(quiet=True), at_once=1)
     assert through(first) == 0
+
+
+async def test_an_order_that_lost_its_checkout_is_placed_again_only_where_that_is_asked_for(
+    clean: Scene, past: History, tmp_path: Path
+) -> None:
+    past = some(past, 1)
+    with player(clean, tmp_path).journal as journal:
+        await put_on_sale(Admin(clean.api, clean.issuer.make_token), past, times=2)
+        journal.note_catalogue()
+    await left_on_the_pay_page(clean, past, tmp_path)
+    await cancelled(clean, past, tmp_path)
+    strict = player(clean, tmp_path)
+    with strict.journal, pytest.raises(ExceptionGroup, match="unhandled errors") as failed:
+        await play_all(strict, past, Console(quiet=True), at_once=1)
+    assert failed.group_contains(ReplayError, match="is cancelled")
+    with Journal(tmp_path / "replay.jsonl") as noted:
+        again = frozenset({"cancelled"})
+        one = Player(clean.api, clean.issuer.make_token, clean.esewa, noted, again)
+        await play_all(one, past, Console(quiet=True), at_once=1)
     await replayed(clean, past, tmp_path)
+
+
+async def cancelled(scene: Scene, past: History, folder: Path) -> None:
+    """The customer of the only order gives its checkout up."""
+    (order,) = past.orders.values()
+    with Journal(folder / "replay.jsonl") as noted:
+        path = f"/v1/checkouts/{noted.placed[order.id].checkout_id}/cancel"
+    buyer = Customer(scene.api, scene.issuer.make_token, subject=UUID(order.customer))
+    await buyer.call("POST", path)
 
 
 def some(past: History, count: int) -> History:
