@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from infra.parts import ROOT
-from infra.stack import ended_by_sigterm, erase
+from infra.processes import StartFailedError
+from infra.replay import history
+from infra.stack import AlreadyRunningError, ended_by_sigterm, erase
 from tests.chaos.run import Wish, run
 
 LONGEST_MINUTES = 24 * 60
-CUSTOMERS_PER_S = 4.0
+CUSTOMERS_PER_S = 7.0
 
 
 def _asked() -> argparse.Namespace:
@@ -34,6 +36,8 @@ def _minutes(text: str) -> float:
 
 
 async def _run(asked: argparse.Namespace) -> int:
+    if asked.replay:
+        history.read(asked.replay)  # what cannot be read is refused before anything is started
     place = asked.folder / f"seed-{asked.seed}"
     if place.exists():
         erase(place / "stack")
@@ -51,6 +55,8 @@ def main() -> None:
         sys.exit(asyncio.run(_run(_asked())))
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit("interrupted")
+    except (history.UnreadableHistoryError, AlreadyRunningError, StartFailedError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

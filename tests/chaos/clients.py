@@ -95,7 +95,7 @@ class Deal:
 
     async def redirect(self) -> Mapping[str, Any] | None:
         """The form to pay with, as soon as there is one; another attempt where the last is spent."""
-        until = monotonic() + PAYABLE_WITHIN_S
+        until, pause_s = monotonic() + PAYABLE_WITHIN_S, 0.5
         while monotonic() < until:
             told = await self.look()
             if told.type == "ok":
@@ -106,7 +106,8 @@ class Deal:
                     return None
                 if payment.get("retry"):
                     await self.another_attempt()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(pause_s)
+            pause_s = min(WATCH_EVERY_S, 1.5 * pause_s)
         return None
 
     async def another_attempt(self) -> Mapping[str, Any] | None:

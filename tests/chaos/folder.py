@@ -1,48 +1,105 @@
-"""What a run leaves behind: its report always; logs and tables when it was red."""
+"""What a run leaves behind: its report always; logs, tables and topics when it was red."""
 
+import asyncio
 import json
 import shutil
+import subprocess
+from collections.abc import Coroutine
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 import asyncpg
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
 
+from contracts.topics import BY_NAME
 from infra.databases import SERVICES as OWNERS
 from infra.databases import database_dsn
+from infra.parts import ROOT
 from infra.stack import Stack, erase
 from infra.supervisor import Report as Told
 from infra.supervisor import State
 from tests.chaos.report import Report
+from tests.support.topic_log import read_all
 
 TABLES: Final = """
     select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
     where nspname = 'public' and relkind in ('r', 'p') and not relispartition order by relname
 """
 NOT_DUMPED: Final = frozenset({"delivery_addresses"})
-README: Final = """This run was red. Again: {command}
+KEPT_WITHIN_S: Final = 60.0
+README: Final = """This run was red. Again, at commit {commit}: {command}
 
 history.jsonl    what everybody did and was answered, with the faults (client "nemesis")
 report.json      what was checked and found
 supervision.log  when which process ended and came back
 logs/            what every process said
 tables/          every table of every service, as CSV
+topics.jsonl     every record of every topic
 """
 
 
 async def keep(place: Path, found: Report, stack: Stack) -> None:
-    """While the system still runs: the report, and the tables of a red run."""
-    (place / "report.json").write_text(json.dumps(found.as_json(), indent=2, default=str))
+    """While the system still runs: the report, and the tables and topics of a red run."""
+    commit = await asyncio.to_thread(_commit)
+    said = {"commit": commit, **found.as_json()}
+    (place / "report.json").write_text(json.dumps(said, indent=2, default=str))
     if found.ok:
         return
-    (place / "README").write_text(README.format(command=found.command))
+    (place / "README").write_text(README.format(commit=commit, command=found.command))
+    await _if_possible(_tables(place / "tables", stack.addresses["postgres"]))
+    await _if_possible(_topics(place / "topics.jsonl", stack.addresses["kafka"]))
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+async def _if_possible(keeping: Coroutine[None, None, None]) -> None:
+    """A red run may have left no server to ask; what else there is to keep is kept then too."""
+    try:
+        async with asyncio.timeout(KEPT_WITHIN_S):
+            await keeping
+    except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return
+
+
+async def _tables(target: Path, server: str) -> None:
     for service in OWNERS:
-        dsn = database_dsn(stack.addresses["postgres"], f"kb_{service}")
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(database_dsn(server, f"kb_{service}"))
         try:
-            await _dump(connection, place / "tables" / service)
+            await _dump(connection, target / service)
         finally:
             await connection.close()
+
+
+async def _topics(target: Path, kafka: str) -> None:
+    records = await read_all(kafka, list(BY_NAME))
+    target.write_text("".join(json.dumps(as_line(one)) + "\n" for one in records))
+
+
+def as_line(one: ConsumerRecord) -> dict[str, object]:
+    """A record as it lies in its topic."""
+    return {
+        "topic": one.topic,
+        "partition": one.partition,
+        "offset": one.offset,
+        "timestamp_ms": one.timestamp,
+        "key": _text(one.key),
+        "headers": [(name, _text(value)) for name, value in one.headers],
+        "value": _text(one.value),
+    }
+
+
+def _text(data: bytes | None) -> str | None:
+    """Readable where it is text; what is not was planted."""
+    return None if data is None else data.decode(errors="backslashreplace")
 
 
 async def _dump(connection: asyncpg.Connection, target: Path) -> None:

@@ -20,6 +20,10 @@ from tests.fakes.esewa import Simulator
 CONNECTS_WITHIN_S = 5.0
 
 
+class NothingHitError(RuntimeError):
+    """There was nobody to suffer from the fault, so it does not count."""
+
+
 @dataclass(slots=True)
 class Ground:
     """One running system, laid open; `planted` are the keys of strange records that the run has sent."""
@@ -64,6 +68,13 @@ def replicas(service: str) -> list[str]:
 
 def everybody() -> list[str]:
     return [name for service in SERVICES for name in replicas(service)]
+
+
+def hit(number: int) -> int:
+    """So many were hit; raises NothingHitError when it is nobody."""
+    if number == 0:
+        raise NothingHitError("nobody was there to suffer from it")
+    return number
 
 
 def chance_of(planned: Planned) -> Random:

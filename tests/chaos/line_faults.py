@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Final
 
-from tests.chaos.ground import Ground, Injection, chance_of
+from tests.chaos.ground import Ground, Injection, chance_of, hit
 from tests.chaos.proxy import Doing, Proxy, Trouble, is_commit, is_produce
 from tests.chaos.schedule import Planned
 
@@ -33,7 +33,7 @@ async def end_all_connections(ground: Ground, planned: Planned) -> str:
 async def _ended(ground: Ground, planned: Planned, most: int) -> str:
     async with ground.admin(planned.target) as connection:
         ended = await connection.fetch(END_ONE, most)
-    return f"{len(ended)} connections of {planned.target}"
+    return f"{hit(len(ended))} connections of {planned.target}"
 
 
 async def lose_answers(ground: Ground, planned: Planned) -> str:
@@ -51,7 +51,7 @@ async def _suffering(proxy: Proxy, planned: Planned, doing: Doing) -> str:
     async with proxy.trouble(doing, is_commit, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
         await _somebody_suffers(trouble, times)
-    return f"{times - trouble.left} commits of {planned.target}"
+    return f"{hit(times - trouble.left)} commits of {planned.target}"
 
 
 async def _somebody_suffers(trouble: Trouble, times: int) -> None:
@@ -67,7 +67,7 @@ async def lose_sent(ground: Ground, planned: Planned) -> str:
     async with ground.broker.trouble("lose answer", is_produce, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
         await _somebody_suffers(trouble, times)
-    return f"{times - trouble.left} sends"
+    return f"{hit(times - trouble.left)} sends"
 
 
 async def silence(ground: Ground, planned: Planned) -> str:

@@ -15,10 +15,10 @@ from tests.chaos.clients import KINDS, LATE_S, PAY_WITHIN_S, Deal, Market, Ware
 VENDORS: Final = 6
 PLENTY: Final = 18
 MANY: Final = 100_000
-FEW: Final = 4
-"""Units of a scarce thing: an oversell shows at once."""
 SCARCE_EVERY_S: Final = 5.0
-MOST_AT_ONCE: Final = 120
+UNITS_WANTED: Final = 0.6
+"""Of scarce things, by the average customer."""
+MOST_AT_ONCE: Final = 220
 """Customers in the shop; who comes later waits outside."""
 LEAVES_WITHIN_S: Final = 300.0
 LAST_LOOKS_AT_ONCE: Final = 16
@@ -26,13 +26,15 @@ SLOW: Final[Mapping[str, float]] = {"late": LATE_S + 5.0, "cheating": PAY_WITHIN
 """Who needs so long is not let in when the run ends sooner."""
 
 
-async def put_on_sale(admin: Admin, seconds: float) -> tuple[list[Ware], list[Ware]]:
-    """What there is plenty of, and what there is too little of; each vendor sells some of both."""
+async def put_on_sale(admin: Admin, seconds: float, per_s: float) -> tuple[list[Ware], list[Ware]]:
+    """What there is plenty of, and what there is half enough of; each vendor sells some of both."""
     vendors = [uuid4() for _ in range(VENDORS)]
     scarce = max(6, int(seconds / SCARCE_EVERY_S))
     plenty = [Ware(vendors[number % VENDORS], f"plenty-{number}") for number in range(PLENTY)]
     few = [Ware(vendors[number % VENDORS], f"scarce-{number}") for number in range(scarce)]
-    stock = {ware.sku: MANY for ware in plenty} | {ware.sku: FEW for ware in few}
+    # So few that an oversell shows at once.
+    units = max(3, round(UNITS_WANTED * SCARCE_EVERY_S * per_s / 2))
+    stock = {ware.sku: MANY for ware in plenty} | {ware.sku: units for ware in few}
     await _import(admin, "vendors", [_vendor(vendor_id) for vendor_id in vendors])
     await _import(admin, "products", [_product(ware) for ware in (*plenty, *few)])
     await _import(admin, "stock", [{"sku": sku, "on_hand_delta": units} for sku, units in stock.items()])

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from contracts.topics import BY_NAME, PARTITIONS
 from infra.audit.records import FACTS
 from infra.audit.topics import heard_by
-from tests.chaos.ground import Ground, Injection, chance_of
+from tests.chaos.ground import Ground, Injection, chance_of, hit
 from tests.chaos.schedule import Planned
 
 WITHIN_S: Final = 15.0
@@ -74,7 +74,7 @@ async def hear_again(ground: Ground, planned: Planned) -> str:
     async with _intruder(ground, planned.target) as consumer:
         share = consumer.assignment()
         await consumer.commit(dict.fromkeys(share, 0))
-    return f"{len(share)} partitions of {planned.target}"
+    return f"{hit(len(share))} partitions of {planned.target}"
 
 
 async def copy_records(ground: Ground, planned: Planned) -> str:
@@ -92,7 +92,7 @@ async def copy_records(ground: Ground, planned: Planned) -> str:
                 one.topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers)
             )
         await producer.flush()
-    return f"{len(copies)} copies of {len(found)} records"
+    return f"{hit(len(copies))} copies of {len(found)} records"
 
 
 async def _latest(ground: Ground, places: Sequence[TopicPartition], chance: Random) -> list[ConsumerRecord]:

@@ -60,6 +60,12 @@ class Report:
         return Counter(one.kind for one in self.faults if one.injected)
 
     @property
+    def violations(self) -> int:
+        """Of all promises, by the audit and by the history."""
+        audited = sum(one.finding.count for one in self.audit.judged)
+        return audited + sum(len(one.violations) for one in self.checks)
+
+    @property
     def reasons(self) -> list[str]:
         """Why the run is red; nothing when it is green."""
         found = [f"{one.id}: {_verdict(one)}" for one in self.checks if not one.ok]
@@ -81,6 +87,7 @@ class Report:
         return {
             "ok": self.ok,
             "reasons": self.reasons,
+            "violations": self.violations,
             **{name: getattr(self, name) for name in names},
             "faults": [asdict(one) for one in self.faults],
             "checks": [asdict(one) for one in self.checks],
@@ -196,6 +203,7 @@ def show(report: Report, console: Console) -> None:
     _line(console, "tension: " + ", ".join(f"{name} {share:.1%}" for name, share in report.tension.items()))
     quiet = "never" if report.quiet_after_s is None else f"{report.quiet_after_s:.1f} s"
     _line(console, f"quiet after the last fault: {quiet}; the run took {report.took_s:.0f} s")
+    _line(console, _sum(report))
     for reason in report.reasons:
         _line(console, reason, "red")
     _line(console, "green" if report.ok else f"RED; again: {report.command}", "green" if report.ok else "red")
@@ -211,9 +219,15 @@ def _show_faults(report: Report, console: Console) -> None:
     for one in report.faults:
         if not one.injected:
             _line(console, f"not done: {one.kind} at {one.began_s:.0f} s: {one.detail}", "yellow")
+
+
+def _sum(report: Report) -> str:
+    """The whole run in a line."""
     heals = [one.healed_after_s for one in report.faults if one.healed_after_s is not None]
-    total, kinds = report.injected.total(), len(report.injected)
-    _line(console, f"{total} faults of {kinds} kinds, slowest heal {max(heals, default=0.0):.1f} s")
+    slowest = max(heals, default=0.0)
+    total, kinds, orders = report.injected.total(), len(report.injected), report.orders.get("confirmed", 0)
+    done = f"seed {report.seed}: {total} faults of {kinds} kinds, {orders} orders"
+    return f"{done}, {report.violations} violations, slowest heal {slowest:.1f} s"
 
 
 def _pairs(counts: Mapping[str, int]) -> str:

@@ -27,12 +27,12 @@ from tests.chaos import checker, folder, report
 from tests.chaos.caller import Doors, gate_at
 from tests.chaos.clients import PAY_WITHIN_S, Market
 from tests.chaos.faults import INJECTIONS
-from tests.chaos.ground import Ground, everybody
+from tests.chaos.ground import Ground, NothingHitError, everybody
 from tests.chaos.history import Op, Recorder, read
 from tests.chaos.judged import without_planted
 from tests.chaos.market import Crowd, put_on_sale
 from tests.chaos.proxy import Proxy
-from tests.chaos.replayed import PATIENT, replayed
+from tests.chaos.replayed import replay_of
 from tests.chaos.schedule import OWNERS, REPLICAS, SERVICES, Planned, schedule
 from tests.fakes.esewa import Simulator
 
@@ -54,7 +54,8 @@ SETTINGS: Final = {
     "KB_POOL_SIZE": "6",
 }
 """Short times to pay, so that some pay late; one client stands for many; everything else as in production."""
-INJECTED_WITHIN_S: Final = 10.0
+INJECTED_WITHIN_S: Final = 20.0
+AWAY: Final = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, NothingHitError)
 QUIET_WITHIN_S: Final = 120.0
 READY_WITHIN_S: Final = 60.0
 MONEY_KNOWN_WITHIN_S: Final = 90.0
@@ -110,12 +111,12 @@ class Run:
             self.console.print(f"{planned.at_s:6.1f} s  {planned.kind}: {detail}", highlight=False)
 
     async def _inject(self, planned: Planned) -> str:
-        """A fault that needs the server which another fault has just taken away is tried again."""
+        """A fault that needs what another fault has just taken away is tried again."""
         give_up = monotonic() + INJECTED_WITHIN_S
         while True:
             try:
                 return await INJECTIONS[planned.kind](self.ground, planned)
-            except (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except AWAY:
                 if monotonic() > give_up:
                     raise
             await asyncio.sleep(1.0)
@@ -154,7 +155,7 @@ async def run(place: Path, wish: Wish, console: Console) -> report.Report:
     place.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(place / "history.jsonl", run=place.name, seed=wish.seed)
     with recorder:
-        async with _laid_open(place, wish, console) as ground:
+        async with _laid_open(place, console) as ground:
             found = await _on(ground, wish, recorder, console)
             found.took_s = monotonic() - begun
             report.show(found, console)
@@ -165,19 +166,23 @@ async def run(place: Path, wish: Wish, console: Console) -> report.Report:
 
 async def _on(ground: Ground, wish: Wish, recorder: Recorder, console: Console) -> report.Report:
     doors = Doors([gate_at(url) for url in ground.gates], ground.make_token, recorder)
+    journal = recorder.path.with_name("replay.jsonl")
     try:
-        crowd = await _crowd(ground, wish, doors)
-        one = Run(wish, ground, crowd, recorder, console)
-        shopping = asyncio.create_task(crowd.come_and_go())
-        replaying = asyncio.create_task(_replayed(ground, wish, recorder.path.with_name("replay.jsonl")))
-        await one.break_things()
-        crowd.market.closed.set()
-        further = await replaying
-        quiet_after_s = await one.quiet_after()
-        await shopping
-        await one.all_money_known()
-        judged = await _audited(ground)
-        await crowd.last_look()
+        async with replay_of(ground, wish.history, journal) as replay:
+            crowd = await _crowd(ground, wish, doors)
+            one = Run(wish, ground, crowd, recorder, console)
+            shopping = asyncio.create_task(crowd.come_and_go())
+            replaying = asyncio.create_task(replay.play()) if replay else None
+            await one.break_things()
+            crowd.market.closed.set()
+            if replaying:
+                await replaying
+            quiet_after_s = await one.quiet_after()
+            await shopping
+            await one.all_money_known()
+            judged = await _audited(ground)
+            await crowd.last_look()
+            further = [await replay.judged(console)] if replay else []
     finally:
         await doors.close()
     facts = checker.Facts(await _placed(ground), quiet_after_s)
@@ -185,14 +190,10 @@ async def _on(ground: Ground, wish: Wish, recorder: Recorder, console: Console) 
     return _reported(wish, ops, [*checker.check(ops, facts), *further], facts, judged, crowd.broken)
 
 
-async def _replayed(ground: Ground, wish: Wish, journal: Path) -> list[checker.Checked]:
-    return [await replayed(ground, wish.history, journal)] if wish.history else []
-
-
 async def _crowd(ground: Ground, wish: Wish, doors: Doors) -> Crowd:
     api = Api.at(ground.gates[0])
     try:
-        plenty, scarce = await put_on_sale(Admin(api, ground.make_token), wish.seconds)
+        plenty, scarce = await put_on_sale(Admin(api, ground.make_token), wish.seconds, wish.customers_per_s)
     finally:
         await api.close()
     market = Market(doors, ground.esewa, plenty, scarce, monotonic(), wish.seconds)
@@ -241,7 +242,7 @@ def _reported(
 
 
 @asynccontextmanager
-async def _laid_open(place: Path, wish: Wish, console: Console) -> AsyncIterator[Ground]:
+async def _laid_open(place: Path, console: Console) -> AsyncIterator[Ground]:
     """Two of every service, each line between them through a proxy of ours."""
     ports = {"postgres": free_port(), "kafka": free_port()}
     targets = {"kafka": ports["kafka"]} | dict.fromkeys(OWNERS, ports["postgres"])
@@ -252,7 +253,7 @@ async def _laid_open(place: Path, wish: Wish, console: Console) -> AsyncIterator
         stack = Stack(
             place / "stack",
             replicas=dict.fromkeys(SERVICES, REPLICAS),
-            env={**SETTINGS, **(PATIENT if wish.history else {})},
+            env=SETTINGS,
             report=folder.said_in(place / "supervision.log"),
             ports=ports,
             fronts={name: proxy.port for name, proxy in proxies.items()},

@@ -12,9 +12,13 @@ PROCESSES: Final = tuple(f"{service}-{number}" for service in SERVICES for numbe
 NOBODY: Final = ("-",)
 
 WARM_UP_S: Final = 3.0
-GAP_S: Final = 2.3
+GAP_S: Final = 2.1
 """Between the beginnings of two faults on average: many meet the trouble that the last one left."""
 LONG_RUN_S: Final = 300.0
+LONG_RUN_GAP_S: Final = 5.0
+"""In a run that has the time: orders shall also get through, or nothing is there to be lost."""
+LONG_EVERY: Final = 4
+"""So many times a kind comes, once it lasts long, where it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Kind:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "kill one process": Kind("F-01", PROCESSES),
-    "pause one process": Kind("F-03", PROCESSES, (1.0, 8.0), (1.0, 45.0)),
+    "pause one process": Kind("F-03", PROCESSES, (1.0, 8.0), (15.0, 45.0)),
     "rolling restart": Kind("F-04", SERVICES),
     "kill all of a service": Kind("F-05", SERVICES),
     "kill every service": Kind("F-05", NOBODY),
@@ -42,7 +46,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "kill the database": Kind("F-11", NOBODY),
     "lose the answer to a commit": Kind("F-12", OWNERS, (3.0, 6.0)),
     "lose a commit": Kind("F-13", OWNERS, (3.0, 6.0)),
-    "silent database": Kind("F-14", OWNERS, (3.0, 7.0), (5.0, 30.0)),
+    "silent database": Kind("F-14", OWNERS, (3.0, 7.0), (10.0, 30.0)),
     "slow database": Kind("F-14", OWNERS, (3.0, 6.0)),
     "trickling database": Kind("F-14", OWNERS, (3.0, 6.0)),
     "locked table": Kind(
@@ -50,7 +54,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "locked rows": Kind("F-15", ("orders.checkouts", "inventory.stock", "payments.attempts"), (2.0, 6.0)),
     "kill the broker": Kind("F-30", NOBODY),
-    "pause the broker": Kind("F-31", NOBODY, (3.0, 7.0), (5.0, 60.0)),
+    "pause the broker": Kind("F-31", NOBODY, (3.0, 7.0), (15.0, 60.0)),
     "broker away": Kind("F-32", NOBODY, (5.0, 8.0), (60.0, 120.0)),
     "lose the answer to a send": Kind("F-33", NOBODY, (3.0, 6.0)),
     "rebalance storm": Kind("F-36", OWNERS, (4.0, 8.0)),
@@ -85,9 +89,15 @@ class Planned:
 def schedule(seed: int, seconds: float) -> tuple[Planned, ...]:
     """The faults of a run that breaks things for so long; every kind comes round before one comes again."""
     chance = random.Random(seed)
-    kinds = _dealt(chance)
-    count = max(1, int((seconds - WARM_UP_S) / GAP_S))
-    return tuple(_planned(chance, number, next(kinds), seconds) for number in range(count))
+    kinds, turns = _dealt(chance), _long_turns(chance, seconds)
+    gap_s = LONG_RUN_GAP_S if seconds >= LONG_RUN_S else GAP_S
+    count = max(1, int((seconds - WARM_UP_S) / gap_s))
+    planned = []
+    for number, name in zip(range(count), kinds, strict=False):
+        begins_s = WARM_UP_S + (number + chance.random()) * gap_s
+        is_long = number // len(KINDS) % LONG_EVERY == turns.get(name)
+        planned.append(_planned(chance, number, name, begins_s, seconds, is_long=is_long))
+    return tuple(planned)
 
 
 def _dealt(chance: random.Random) -> Iterator[str]:
@@ -97,12 +107,18 @@ def _dealt(chance: random.Random) -> Iterator[str]:
         yield from deck
 
 
-def _planned(chance: random.Random, number: int, name: str, seconds: float) -> Planned:
+def _long_turns(chance: random.Random, seconds: float) -> dict[str, int]:
+    """Which of its turns is the long one, by kind; none in a run that has no time for it."""
+    turns = {name: chance.randrange(LONG_EVERY) for name in sorted(KINDS) if KINDS[name].long_s}
+    return turns if seconds >= LONG_RUN_S else {}
+
+
+def _planned(
+    chance: random.Random, number: int, name: str, begins_s: float, seconds: float, *, is_long: bool
+) -> Planned:
+    """None outlasts the run."""
     kind = KINDS[name]
-    begins_s = WARM_UP_S + (number + chance.random()) * GAP_S
     target = chance.choice(kind.targets)
-    # Half of what may last long does so, where the run is long; none outlasts the run.
-    long = kind.long_s is not None and seconds >= LONG_RUN_S and chance.random() < 0.5
-    lasts_s = chance.uniform(*(kind.long_s if long and kind.long_s else kind.lasts_s))
+    lasts_s = chance.uniform(*(kind.long_s if is_long and kind.long_s else kind.lasts_s))
     lasts_s = min(lasts_s, max(0.0, seconds - begins_s))
     return Planned(number, round(begins_s, 2), name, target, round(lasts_s, 2), chance.getrandbits(32))

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from infra.audit.promises import PROMISES, Finding, Violation
+from infra.audit.report import Judged
 from infra.audit.report import Report as Audit
 from tests.chaos.caller import gist, outcome_of
 from tests.chaos.checker import Checked
@@ -145,3 +147,10 @@ def test_the_history_keeps_no_address_and_no_name() -> None:
         "version": 3,
         "items": [{"id": "i1", "sku": "s", "status": "delivered", "version": 2}],
     }
+
+
+def test_the_violations_of_history_and_audit_are_counted_together() -> None:
+    finding = Finding(examined=3, violations=(Violation(("one", "two"), "is wrong"),))
+    found = a_report(checks=(KEPT, Checked("ORD-2", "said", 5, ("this is wrong",))))
+    found.audit = Audit((Judged(PROMISES[0], finding),), (), 0.0)
+    assert found.violations == 3

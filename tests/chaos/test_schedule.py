@@ -8,6 +8,7 @@ from tests.chaos.faults import INJECTIONS
 from tests.chaos.schedule import KINDS, LONG_RUN_S, schedule
 
 SHORT_S = 80.0
+LONG_S = 600.0
 SEEDS = range(1, 51)
 
 
@@ -23,7 +24,7 @@ def test_another_seed_gives_another_schedule() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_short_run_has_at_least_thirty_faults_of_every_kind_that_end_within_ten_seconds(seed: int) -> None:
     planned = schedule(seed, SHORT_S)
-    assert len(planned) >= 30
+    assert len(planned) >= 35
     assert {one.kind for one in planned} == set(KINDS)
     assert max(one.lasts_s for one in planned) <= 10
 
@@ -35,12 +36,24 @@ def test_faults_begin_in_order_and_end_before_the_run_does(seed: int) -> None:
     assert all(one.at_s > 0 and one.at_s + one.lasts_s <= SHORT_S + 0.02 for one in planned)
 
 
-def test_a_long_run_gives_every_kind_its_turn_and_lets_some_last_long() -> None:
-    planned = schedule(1, 600.0)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_long_run_gives_every_kind_its_turn_and_lets_each_that_may_last_long_do_so(seed: int) -> None:
+    planned = schedule(seed, LONG_S)
     counts = Counter(one.kind for one in planned)
     assert set(counts) == set(KINDS)
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert max(one.lasts_s for one in planned) > 30
+    assert len(planned) >= 115
+    for name, kind in KINDS.items():
+        short_s = kind.lasts_s[1]
+        long = [one for one in planned if one.kind == name and one.lasts_s > short_s]
+        assert len(long) <= 2
+        assert all(kind.long_s and one.lasts_s <= kind.long_s[1] for one in long)
+
+
+def test_three_long_runs_keep_the_broker_away_for_minutes_and_leave_time_for_orders() -> None:
+    away = [one.lasts_s for seed in (1, 2, 3) for one in schedule(seed, LONG_S) if one.kind == "broker away"]
+    assert sum(lasts_s > 60 for lasts_s in away) >= 3
+    assert sum(away) < LONG_S
 
 
 def test_a_run_just_too_short_for_long_faults_has_none() -> None:
