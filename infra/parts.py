@@ -46,7 +46,7 @@ class Plan:
     env: Mapping[str, str]
     ports: dict[str, int] = field(default_factory=dict)
     fronts: Mapping[str, int] = field(default_factory=dict)
-    """Ports that stand in front of the broker (`kafka`) or of a service's database; services know only them."""
+    """Ports that stand before the broker (`kafka`) or a service's database; services know only them."""
 
     def port(self, name: str) -> int:
         """The port of that name, the same as long as the stack lives."""
