@@ -101,6 +101,7 @@ class Relay:
         self.leases.gained = self.told.set
         self.news = asyncio.Event()
         """Set by whoever tells in this process: other processes are to hear of it."""
+        self._through_at = float("-inf")
         self._backlogs: list[Backlog] = []
         self._new: set[asyncio.Task[None]] = set()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -292,9 +293,23 @@ class Relay:
         else:
             shard.check_order(rows)
             self._advance(shard, cursor)
+            self._got_through()
         finally:
             shard.sending, shard.busy = (), False
             self.leases.save_soon()
+
+    def _got_through(self) -> None:
+        """The first to get through after a silence says that the broker is back: nobody waits any longer.
+
+        Without a silence it says nothing about the others: a partition may be away by itself, and trying it
+        all the time costs everybody the producer.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._through_at > self.pace.send_s:
+            for other in self.leases.held.values():
+                other.retry_at = min(other.retry_at, now)
+            self.told.set()
+        self._through_at = now
 
     async def _send_unblocked(self, shard: Shard, rows: list[Row]) -> None:
         """Send the rows whose key is free, park those that wait behind a parked one."""
