@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaMessage
@@ -35,6 +35,9 @@ each. Not less than a full batch of the relay, or a partition would be read only
 LOOK_S = 1.0
 LOOK_MS = 1000
 SAY_EVERY_S = 60.0
+ASK_S = 10.0
+COMMITTED_WITHIN_S = 1.5
+COMMITS_LOOKED_AT = 5
 
 
 class _RawCodec:
@@ -267,22 +270,39 @@ class Listener:
 async def caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:
     """Whether the service's group has committed up to the ends these topics have now, on every partition.
 
-    A topic that the broker does not know (lost, or not made yet) has no end that could have been reached.
+    A topic that the broker does not know (lost, or not made yet) has no end that could have been reached, and
+    of a broker that does not answer nobody knows the ends.
     """
+    try:
+        async with asyncio.timeout(ASK_S):
+            return await _caught_up(place, service, topics)
+    except (KafkaError, OSError, TimeoutError) as error:
+        LOG.warning("cannot ask how far we have read", group=service, error=repr(error)[:200])
+        return False
+
+
+async def _caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:
     names = [f"{place.prefix}{topic}" for topic in topics]
     admin = AIOKafkaAdminClient(bootstrap_servers=place.kafka, client_id=f"{place.instance}.offsets")
-    await admin.start()
     try:
+        await admin.start()
         described = await admin.describe_topics(names)
         if not all(topic["partitions"] for topic in described):
             return False
         ends = await _ends(place, described)
-        committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
+        # Where much is told there is always something unread: what counts is what was there when we asked.
+        for _ in range(COMMITS_LOOKED_AT):
+            committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
+            if all(_has_read(committed.get(tp), end) for tp, end in ends.items()):
+                return True
+            await asyncio.sleep(COMMITTED_WITHIN_S / COMMITS_LOOKED_AT)
     finally:
         await admin.close()
-    return all(
-        end == 0 or ((at := committed.get(tp)) is not None and at.offset >= end) for tp, end in ends.items()
-    )
+    return False
+
+
+def _has_read(committed: Any, end: int) -> bool:  # noqa: ANN401 - aiokafka's OffsetAndMetadata, or None
+    return end == 0 or (committed is not None and bool(committed.offset >= end))
 
 
 async def _ends(place: Place, described: Sequence[dict[str, Any]]) -> dict[TopicPartition, int]:
@@ -290,8 +310,8 @@ async def _ends(place: Place, described: Sequence[dict[str, Any]]) -> dict[Topic
         TopicPartition(topic["topic"], one["partition"]) for topic in described for one in topic["partitions"]
     ]
     client = AIOKafkaConsumer(bootstrap_servers=place.kafka, client_id=f"{place.instance}.ends")
-    await client.start()
     try:
+        await client.start()
         ends: dict[TopicPartition, int] = await client.end_offsets(partitions)
     finally:
         await client.stop()

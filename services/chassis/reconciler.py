@@ -49,6 +49,7 @@ class Reconciler:
     With `once_read`, it runs only when the service's own group has read these topics to their ends, so that a
     long outage does not end what events still waiting to be read have saved; `heal` then gets a time from
     before that check. It costs the broker some connections: with `due` it is asked only if that says so.
+    `unread` is what is done instead while they are not read, or while the broker cannot be asked.
     One with an `alarm` moves nothing: it says how much waits for somebody else, on that gauge, which every
     process shows as whichever of them looked last has found it. Nothing else writes to that gauge.
     """
@@ -59,15 +60,21 @@ class Reconciler:
     once_read: tuple[str, ...] = ()
     due: Look | None = None
     alarm: Gauge | None = None
+    unread: Heal | None = None
 
 
 def every(
-    *, seconds: float, once_read: Sequence[str] = (), due: Look | None = None, alarm: Gauge | None = None
+    *,
+    seconds: float,
+    once_read: Sequence[str] = (),
+    due: Look | None = None,
+    alarm: Gauge | None = None,
+    unread: Heal | None = None,
 ) -> Callable[[Heal], Reconciler]:
     """Run the function about every so many seconds, in one process at a time, in a transaction of its own."""
 
     def register(heal: Heal) -> Reconciler:
-        return Reconciler(heal.__name__, seconds, heal, tuple(once_read), due, alarm)
+        return Reconciler(heal.__name__, seconds, heal, tuple(once_read), due, alarm, unread)
 
     return register
 
@@ -130,7 +137,18 @@ async def attempt(
             await also(tx, ran.found)
         return ran
 
-    return await _lead(reconciler, db, caught_up, lead, in_turn=in_turn)
+    outcome = await _lead(reconciler, db, caught_up, lead, in_turn=in_turn)
+    if outcome is Skipped.BEHIND and reconciler.unread is not None:
+        await _meanwhile(reconciler, reconciler.unread, db)
+    return outcome
+
+
+async def _meanwhile(reconciler: Reconciler, unread: Heal, db: Database) -> None:
+    """What is done while the topics are not read: a round like any other, in which nothing is healed."""
+    async with db.transaction() as tx:
+        if await reconciler_runs.try_lead(tx, reconciler.name):
+            await unread(tx, await tx.now())
+            await reconciler_runs.beat(tx, reconciler.name, 0, _jittered(reconciler.every_s))
 
 
 async def dry_run(reconciler: Reconciler, db: Database, caught_up: CaughtUp) -> Outcome:

@@ -19,6 +19,7 @@ LOG = structlog.get_logger("orders")
 MOST: Final = 500
 LEFT_AFTER_S: Final = 5.0
 """A younger checkout is not asked about: nearly all leave `reserving` within milliseconds."""
+STOCK: Final = ("stock.reserved", "stock.rejected")
 MONEY: Final = (
     "payment.opened",
     "payment.returned",
@@ -44,9 +45,19 @@ class Limits:
 DEFAULT: Final = Limits()
 
 
-@every(seconds=10)
+async def unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> bool:
+    """Whether inventory has left anybody waiting for longer than usual."""
+    return await timers.any_unreserved(tx, now, min(LEFT_AFTER_S, limits.reserve_s))
+
+
+async def wait_on(tx: Tx, _: datetime, __: Limits = DEFAULT) -> int:
+    """While we cannot hear inventory its silence says nothing: its time to answer begins anew."""
+    return await timers.restart_asked(tx, MOST)
+
+
+@every(seconds=10, once_read=STOCK, due=unreserved, unread=wait_on)
 async def cancel_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
-    """Inventory was asked and does not answer: give up what nobody has paid."""
+    """Inventory was asked, all it said was heard, and there is no answer: give up what nobody has paid."""
     await timers.mark_asked(tx, now, min(LEFT_AFTER_S, limits.reserve_s), MOST)
     return await _end(tx, await timers.lock_unreserved(tx, now, limits.reserve_s, MOST))
 

@@ -22,6 +22,27 @@ LOCK_DUE: Final = f"""
 """  # noqa: S608 - composed of constants only
 
 LOCK_UNRESERVED = LOCK_DUE % "stage = 'reserving' and asked and paid_at is null"
+FIND_UNRESERVED: Final = """
+    select exists (
+        select from checkouts
+        where stage = 'reserving' and since <= $1::timestamptz - make_interval(secs => $2)
+    )
+"""
+RESTART_ASKED: Final = """
+    with waiting as (
+        select order_id
+        from checkouts
+        where stage = 'reserving' and asked and paid_at is null
+        order by since
+        limit $1
+        for no key update skip locked
+    )
+    update checkouts
+    set since = now()
+    from waiting
+    where checkouts.order_id = waiting.order_id
+    returning checkouts.order_id
+"""
 # Each checkout has its own time to pay; the grace alone lets the index narrow the search.
 UNPAID: Final = """
     stage in ('awaiting_payment', 'verifying')
@@ -102,6 +123,17 @@ MISROLLED = """
 async def lock_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> dict[UUID, Checkout]:
     """Unpaid checkouts that inventory was asked about so long ago; busy ones are left for the next round."""
     return locked(tx, await tx.fetch(LOCK_UNRESERVED, now, limit_s, most))
+
+
+async def any_unreserved(tx: Tx, now: datetime, limit_s: float) -> bool:
+    """Whether any checkout has waited so long for inventory, whoever is to blame."""
+    found: bool = await tx.fetchval(FIND_UNRESERVED, now, limit_s)
+    return found
+
+
+async def restart_asked(tx: Tx, most: int) -> int:
+    """Let the time of those inventory was asked about count from now, the oldest first; returns how many."""
+    return len(await tx.fetch(RESTART_ASKED, most))
 
 
 async def lock_unpaid(tx: Tx, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:

@@ -7,7 +7,7 @@ import pytest
 from contracts.topics import PARTITIONS
 from services.chassis.ids import new_id
 from services.chassis.murmur2 import partition_of
-from services.chassis.reconciler import Reconciler, run_once
+from services.chassis.reconciler import Reconciler, Skipped, dry_run, run_once
 from services.orders import reconcilers
 from services.orders.reconcilers import Limits, timed
 from tests.integration.orders.world import Orders
@@ -39,6 +39,44 @@ async def test_a_checkout_inventory_does_not_answer_is_cancelled_two_minutes_aft
     assert await run(orders, reconcilers.cancel_unreserved) == 1
     assert (await orders.read(placed.order_id)).stage == "cancelled"
     assert await run(orders, reconcilers.cancel_unreserved) == 0
+
+
+async def test_the_time_in_which_inventory_cannot_be_heard_does_not_count(orders: Orders) -> None:
+    placed, paid = await orders.placed(new_id()), await orders.placed(new_id())
+    await orders.hear(making.verified(paid.order_id))
+    await orders.as_admin("update checkouts set asked = true")
+    await age(orders, 900)
+    hearing = False
+
+    async def caught_up(_: object) -> bool:
+        return hearing
+
+    since_paid = "select since from checkouts where order_id = $1", paid.order_id
+    before = await orders.rows(*since_paid)
+    assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) is None
+    assert await orders.rows(*since_paid) == before
+    assert await orders.rows("select from reconciler_runs where last_success_at is not null")
+
+    hearing = True
+    await age(orders, 110)
+    assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) == 0
+    assert (await orders.read(placed.order_id)).stage == "reserving"
+    await age(orders, 11)
+    assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) == 1
+    assert (await orders.read(placed.order_id)).stage == "cancelled"
+
+
+async def test_a_dry_run_in_an_outage_changes_no_clock(orders: Orders) -> None:
+    await orders.placed(new_id())
+    await orders.as_admin("update checkouts set asked = true")
+    await age(orders, 300)
+    before = await orders.rows("select since from checkouts")
+
+    async def not_caught_up(_: object) -> bool:
+        return False
+
+    assert await dry_run(reconcilers.cancel_unreserved, orders.db, not_caught_up) is Skipped.BEHIND
+    assert await orders.rows("select since from checkouts") == before
 
 
 def _part(order_id: UUID) -> int:
