@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
+from time import monotonic
 from typing import Any, Final, Self
 
 import httpx2
@@ -30,7 +31,11 @@ class Doors(Api):
     refused: int = 0
     """Connections that were refused; another gateway was asked at once."""
     busy: int = 0
-    """503 with Retry-After, or a row that somebody else was changing; the same request was sent again."""
+    """503 with Retry-After; the same request was sent again."""
+    contended: int = 0
+    """409 for a row or key that another request was at work on; the same request was sent again."""
+    waits: list[float] = field(default_factory=list)
+    """Seconds from sending a request to its answer, other gateways and pauses included."""
     failed: list[str] = field(default_factory=list)
     turn: Iterator[int] = field(default_factory=count)
 
@@ -53,12 +58,17 @@ class Doors(Api):
     ) -> dict[str, Any]:
         """The JSON answer; raises ApiError for a refusal that is the caller's own."""
         sent = {"authorization": f"Bearer {token}"} | dict(headers or {})
+        began = monotonic()
         for _ in range(PATIENCE):
             answer = await self._ask(method, path, sent, body)
             again_s = _again_after_s(answer)
             if again_s is None:
+                self.waits.append(monotonic() - began)
                 return self._judged(method, path, answer)
-            self.busy += 1
+            if answer.status_code == HTTPStatus.CONFLICT:
+                self.contended += 1
+            else:
+                self.busy += 1
             await asyncio.sleep(again_s)
         raise self._note(f"{method} {path}: busy {PATIENCE} times in a row")
 
