@@ -43,6 +43,8 @@ class ByHttp:
 
     ground: Ground
     inner: Door
+    come: type[Customers] = Customers
+    """Who asks."""
     _requests: dict[int, bytes] = field(default_factory=dict)
     _customers: Customers | None = None
 
@@ -54,6 +56,12 @@ class ByHttp:
     def progress(self) -> Progress:
         return self.inner.progress
 
+    @property
+    def customers(self) -> Customers:
+        """Those who ask, once they are there."""
+        assert self._customers is not None, "started before"
+        return self._customers
+
     async def prepare(self, orders: int) -> None:
         await self.inner.prepare(orders)
         secrets = keys.ensure(self.ground.folder / "keys")
@@ -62,16 +70,14 @@ class ByHttp:
 
     async def start(self) -> None:
         await self.inner.start()
-        self._customers = Customers(self.inner.door, self._requests, self.inner.progress)
+        self._customers = self.come(self.inner.door, self._requests, self.inner.progress)
         await self._customers.come()
 
     def submit(self, numbers: Sequence[int]) -> None:
-        assert self._customers is not None, "started before"
-        self._customers.place(numbers)
+        self.customers.place(numbers)
 
     def is_alive(self) -> bool:
-        assert self._customers is not None, "started before"
-        return self.inner.is_alive() and self._customers.all_well()
+        return self.inner.is_alive() and self.customers.all_well()
 
     def pids(self) -> list[int]:
         return self.inner.pids()

@@ -5,7 +5,7 @@ Tokens and bodies are made before the run, so that what is measured is the front
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -37,6 +37,13 @@ ASK_AGAIN_S: Final = 1.0
 
 class RefusedError(RuntimeError):
     """A checkout was refused for good; its run is worth nothing."""
+
+
+class Answer(NamedTuple):
+    """What a checkout was answered with; not placed: the service is too busy, ask again with the key."""
+
+    placed: bool
+    retry_after: str | None
 
 
 class Customers:
@@ -90,7 +97,7 @@ class Customers:
                 number = await self._waiting.get()
                 self._progress.asked[number] = clock()
                 writer.write(self._requests[number])
-                while not await is_placed(reader):
+                while not (await answer_of(reader)).placed:
                     self._progress.asked_again += 1
                     await asyncio.sleep(ASK_AGAIN_S)
                     writer.write(self._requests[number])
@@ -99,16 +106,20 @@ class Customers:
             writer.close()
 
 
-async def is_placed(reader: asyncio.StreamReader) -> bool:
-    """Whether the answer says so; False when the service is too busy: asking again with the key heals it."""
+async def answer_of(reader: asyncio.StreamReader) -> Answer:
+    """The next answer on this connection; raises RefusedError for one that is neither 201 nor 503."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
-    length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
-    body = await reader.readexactly(length)
+    body = await reader.readexactly(int(_header(lines, b"content-length") or 0))
     status = head.split(b" ", 2)[1]
     if status not in (PLACED, TOO_BUSY):
         raise RefusedError(f"{lines[0].decode()}: {body.decode(errors='replace')[:500]}")
-    return status == PLACED
+    return Answer(status == PLACED, _header(lines, b"retry-after") if status == TOO_BUSY else None)
+
+
+def _header(lines: Sequence[bytes], name: bytes) -> str | None:
+    found = (value for given, _, value in (line.partition(b":") for line in lines) if given == name)
+    return next((value.decode().strip() for value in found), None)
 
 
 def request_of(issuer: Issuer, number: int) -> bytes:

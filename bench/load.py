@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +13,8 @@ from bench.ground import Ground
 from bench.latency import NOTHING, Spread, spread
 from bench.wire import clock
 
+WARM = 100
+"""Orders before the first that counts, in an open loop; so many are the numbers that are taken."""
 LATE_S = 0.005
 LATE_SHARE = 0.01
 SEED = 20_26
@@ -166,9 +168,18 @@ async def _progress(contender: Contender) -> None:
         raise NotFinishedError(f"{contender.name}: a process has ended")
 
 
-async def open_loop(contender: Contender, ground: Ground, starts: Sequence[float], within_s: float) -> Run:
-    """Orders at their intended starts, whatever happens; a latency counts from the intended start."""
-    warm = 100
+async def open_loop(
+    contender: Contender,
+    ground: Ground,
+    starts: Sequence[float],
+    within_s: float,
+    apart: Collection[int] = (),
+) -> Run:
+    """Orders at their intended starts, whatever happens; a latency counts from the intended start.
+
+    Those of the numbers `apart` are left out of it.
+    """
+    warm = WARM
     total = warm + len(starts)
     await contender.prepare(total)
     await ground.settle()
@@ -176,7 +187,7 @@ async def open_loop(contender: Contender, ground: Ground, starts: Sequence[float
     try:
         await _push(contender, range(warm), 20, within_s)
         before, began = _cpu(contender, ground), clock() + 0.1
-        late = await _keep_schedule(contender, starts, began, warm)
+        late = await keep_schedule(contender, starts, began, warm)
         async with _within(contender, within_s):
             while contender.progress.settled < total:
                 await _progress(contender)
@@ -186,12 +197,13 @@ async def open_loop(contender: Contender, ground: Ground, starts: Sequence[float
         noticed = await contender.finish()
     await _audited(contender, total)
     progress, due = contender.progress, {warm + place: began + start for place, start in enumerate(starts)}
+    due = {number: start for number, start in due.items() if number not in apart}
     latency = spread(progress.finalized[number] - start for number, start in due.items())
     answers = spread(progress.answered[one] - start for one, start in due.items() if one in progress.answered)
     return Run(len(starts), seconds, cpu, latency, late / len(starts), noticed, answers)
 
 
-async def _keep_schedule(contender: Contender, starts: Sequence[float], began: float, first: int) -> int:
+async def keep_schedule(contender: Contender, starts: Sequence[float], began: float, first: int) -> int:
     """Submit each order when it is due; how many were sent more than 5 ms late."""
     late, place = 0, 0
     while place < len(starts):

@@ -44,8 +44,8 @@ class Services:
     tracing: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of every service: where spans go and how many."""
     profiled: bool = False
-    limits: Mapping[str, Any] = field(default_factory=dict)
-    """Further settings of every service: how much may wait."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of every service: how much may wait, whether parked records may be edited."""
     door: int = 0
     """The port at which orders answers HTTP; 0: any, since nobody asks."""
     progress: Progress = field(default_factory=Progress)
@@ -101,7 +101,7 @@ class Services:
             "log_level": "warning",
         }
         door = {"port": self.door} if service == "orders" else {}
-        return shared | world.settings(self.ground, service) | dict(self.tracing) | dict(self.limits) | door
+        return shared | world.settings(self.ground, service) | dict(self.tracing) | dict(self.more) | door
 
     def _heard(self, child: str, message: wire.Message) -> None:
         match message:
@@ -158,15 +158,22 @@ class Services:
                 raise RuntimeError(f"waited {within_s:g} s for {what}\n{logs}")
             await asyncio.sleep(LOOKS_EVERY_S)
 
-    async def audit(self, orders: int) -> list[str]:
+    @property
+    def prefix(self) -> str:
+        """What the names of this round's topics begin with."""
+        return self._prefix
+
+    @property
+    def databases(self) -> dict[str, str]:
+        """The administrator's DSN of each service's database."""
+        return {service: self.ground.database(world.database(service)) for service in world.SERVICES}
+
+    async def audit(self, orders: int, left_in_carts: int = 0) -> list[str]:
         """Our own counts, then every promise of the system's audit, which knows nothing of the bench."""
-        if wrong := await audit.audit(self.ground, orders):
+        if wrong := await audit.audit(self.ground, orders, left_in_carts):
             return wrong
         found = await promises.audit(
-            databases={service: self.ground.database(world.database(service)) for service in world.SERVICES},
-            kafka=self.ground.bootstrap,
-            topic_prefix=self._prefix,
-            wait_quiet_s=5,
+            databases=self.databases, kafka=self.ground.bootstrap, topic_prefix=self._prefix, wait_quiet_s=5
         )
         broken = [
             f"{one.promise.id}: {violation}" for one in found.judged for violation in one.finding.violations

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import customers, everything
+from bench.backlog import Fared, Patient
 from bench.by_http import ByHttp
 from bench.customers import Customers
 from bench.ground import Ground
@@ -157,6 +158,26 @@ async def test_a_customer_asks_again_where_the_service_was_too_busy(monkeypatch:
         await asking.go()
     assert progress.asked_again == 1
     assert progress.answered[1] >= progress.asked[1]
+
+
+async def test_patient_customers_take_a_refusal_for_an_answer_and_see_when_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(customers, "AT_ONCE", 1)
+    progress = Progress()
+    busy = b"503 Service Unavailable"
+    async with door_that_says(busy + b"\r\nRetry-After: 5", busy, b"201 Created") as port:
+        asking = Patient(port, dict.fromkeys(range(3), b"POST / HTTP/1.1\r\n\r\n"), progress)
+        await asking.come()
+        asking.place(range(3))
+        await until(lambda: _are_answered(asking))
+        await asking.go()
+    fared = Fared(asked=progress.asked, answers=asking.answers)
+    assert (fared.taken, fared.refused, fared.without_retry_after) == ([2], [0, 1], 1)
+
+
+async def _are_answered(asking: Patient) -> bool:
+    return asking.all_well() and len(asking.answers) == 3
 
 
 async def _is_answered(progress: Progress) -> bool:
