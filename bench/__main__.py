@@ -17,8 +17,10 @@ from bench import (
     limits,
     memory,
     pipeline,
+    poison,
     profiling,
     relay,
+    restart,
     rollup,
 )
 from bench.ground import Ground, ground
@@ -127,6 +129,27 @@ def backlog_(
     """The broker away under load: what is taken, and how fast it is caught up with."""
     plan = backlog.Plan(rate, 60 * minutes, most_rows, most_age)
     _run(lambda made: backlog.measure(made, plan))
+
+
+@app.command("poison")
+def poison_(
+    *,
+    orders: Annotated[int, typer.Option(min=50, help="In each run.")] = 1000,
+    rate: Annotated[float, typer.Option(min=1, help="Orders per second.")] = 20.0,
+) -> None:
+    """A poisoned record among many orders: what the others feel, and how it is found and put right."""
+    _run(lambda made: poison.measure(made, orders, rate))
+
+
+@app.command("restart")
+def restart_(
+    *,
+    buyers: Annotated[int, typer.Option(min=1, help="People who buy one thing after the other.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each process is restarted.")] = 2,
+) -> None:
+    """Rolling restart of two of everything under load: what requests meet, and whether anything is stuck."""
+    _hush()
+    raise typer.Exit(uvloop.run(restart.measure(buyers, rounds)).finish())
 
 
 @app.command("memory")
