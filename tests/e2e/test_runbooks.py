@@ -60,7 +60,9 @@ async def words(scene: Scene, order: str, tmp_path_factory: pytest.TempPathFacto
     await tell_nonsense(scene.stack.addresses["kafka"], key)
     parked = await until(partial(rows, scene, "orders", PARKED, key), within_s=30, what="it is set aside")
     body = tmp_path_factory.mktemp("mended") / "body.json"
-    body.write_text(json.dumps(event_map.example(BY_NAME[TOPIC], whole=True) | {"order_id": key}))
+    body.write_text(
+        json.dumps(event_map.example(BY_NAME[TOPIC], whole=True) | {BY_NAME[TOPIC].event.KEYED_BY: key})
+    )
     [attempt] = await rows(scene, "payments", REFERENCE, order)
     return {
         "order id": order,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 from uuid import UUID, uuid4
@@ -467,7 +468,8 @@ async def test_the_first_to_get_through_after_an_outage_lets_all_others_try(worl
     relay = Relay(world.dsn, service="payments", kafka="", sink=sink, pace=_pace(send_s=0.001))
     async with running(relay):
         await world.tell([declined(keys[part]) for part in (0, 1)])
-        await until(lambda: _is(sink.tried == {0: 1, 1: 1}))
+        await until(partial(_has_tried, sink, 0, 1))
+        await until(partial(_has_tried, sink, 1, 1))
         sink.away.clear()
         await world.tell([declined(keys[2])])
         await until(world.published, within_s=10)
@@ -483,15 +485,15 @@ async def test_a_partition_that_is_away_by_itself_is_not_tried_whenever_another_
         await world.tell([declined(keys[2])])
         await until(world.published)
         await world.tell([declined(keys[0])])
-        await until(lambda: _is(sink.tried[0] == 1))
+        await until(partial(_has_tried, sink, 0, 1))
         for sequence in range(2, 6):
             await world.tell([declined(keys[2])], first=sequence)
-            await until(lambda wanted=sequence: _is(sink.tried[2] == wanted))
+            await until(partial(_has_tried, sink, 2, sequence))
     assert sink.tried[0] == 1
 
 
-async def _is(truth: bool) -> bool:  # noqa: FBT001
-    return truth
+async def _has_tried(sink: Flaky, part: int, times: int) -> bool:
+    return sink.tried[part] == times
 
 
 def _of_parts(*parts: int) -> dict[int, UUID]:
