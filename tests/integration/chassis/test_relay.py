@@ -3,87 +3,35 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
-from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
 
 from contracts.event import Envelope
-from contracts.payments import PaymentDeclined, PaymentEvent, PaymentHeld, PaymentReturned
+from contracts.payments import PaymentHeld
 from contracts.topics import BY_NAME, PARTITIONS
 from infra import broker, processes
 from infra import topics as provisioning
-from services.chassis import outbox, parked_rows
+from services.chassis import parked_rows
 from services.chassis.db import Database
-from services.chassis.decisions import Outgoing
 from services.chassis.ids import new_id
 from services.chassis.leases import Terms
 from services.chassis.murmur2 import partition_of
-from services.chassis.outbox_backlog import measure
 from services.chassis.outbox_metrics import ORDER_VIOLATION, PRODUCER_REBUILD
 from services.chassis.publisher import KafkaSink, RefusedError, Row, UnavailableError
 from services.chassis.relay import ForeignCursorError, Pace, Relay
 from services.chassis.window import COLUMNS
 from tests import conftest
-from tests.support.topic_log import read_all
+from tests.integration.chassis.telling import BRISK, NAMES, World, declined, returned, running
 from tests.support.waiting import until
 
-NAMES = ("payment.declined", "payment.returned", "payment.held")
-BRISK = Pace(send_s=3.0, longest_pause_s=0.5, terms=Terms(lease_s=2.0, renew_s=0.3, save_s=0.05))
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-
-
-@dataclass
-class World:
-    """A service that only tells."""
-
-    db: Database
-    dsn: str
-    admin_dsn: str
-    kafka: str
-    prefix: str
-
-    def relay(self, instance: str = "a", *, told: asyncio.Event | None = None, pace: Pace = BRISK) -> Relay:
-        return Relay(
-            self.dsn,
-            service="payments",
-            kafka=self.kafka,
-            topic_prefix=self.prefix,
-            instance=instance,
-            told=told,
-            pace=pace,
-        )
-
-    async def tell(
-        self, events: Sequence[PaymentEvent], *, first: int = 1, cause: Envelope | None = None
-    ) -> None:
-        async with self.db.transaction() as tx:
-            told = [Outgoing(event, first + n, cause or Envelope()) for n, event in enumerate(events)]
-            await outbox.tell(tx, told)
-
-    async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        async with self.db.transaction() as tx:
-            return await tx.fetch(statement, *arguments)
-
-    async def admin(self, statement: str, *arguments: object) -> None:
-        connection = await asyncpg.connect(self.admin_dsn)
-        await connection.execute(statement, *arguments)
-        await connection.close()
-
-    async def published(self) -> bool:
-        async with self.db.transaction() as tx:
-            return (await measure(tx)).depth == 0
-
-    async def records(self) -> list[ConsumerRecord]:
-        return await read_all(self.kafka, [self.prefix + name for name in NAMES])
 
 
 @pytest.fixture
@@ -96,25 +44,6 @@ async def world(
     db = Database(own.dsn, name="teller", size=4)
     yield World(db, own.dsn, own.admin_dsn, kafka, await topics(*NAMES))
     await db.close()
-
-
-@asynccontextmanager
-async def running(*relays: Relay) -> AsyncIterator[asyncio.Event]:
-    stopping = asyncio.Event()
-    tasks = [asyncio.create_task(relay.run(stopping)) for relay in relays]
-    try:
-        yield stopping
-    finally:
-        stopping.set()
-        await asyncio.gather(*tasks)
-
-
-def declined(key: UUID) -> PaymentDeclined:
-    return PaymentDeclined(subject_id=key, intent_id=uuid4(), attempt_id=uuid4(), provider="esewa")
-
-
-def returned(key: UUID) -> PaymentReturned:
-    return PaymentReturned(subject_id=key, intent_id=uuid4(), attempt_id=uuid4(), provider="esewa")
 
 
 def crash(relay: Relay, task: "asyncio.Task[None]") -> None:
