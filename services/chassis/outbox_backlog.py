@@ -9,29 +9,37 @@ from services.chassis.db import Tx
 from services.chassis.outbox_metrics import DEPTH, OLDEST_AGE
 
 COUNTED: Final = 10_000
-"""Rows looked at, at most; a longer backlog is told as this number."""
+"""Rows counted, at most; a longer backlog is told as this number."""
 
+LEFT: Final = """
+    not pg_visible_in_snapshot(told.xid, shard.snap)
+    and (shard.page_to is null or told.id > shard.page_after
+         or not pg_visible_in_snapshot(told.xid, shard.page_to))
+"""
 # Starts at the oldest cursor, which is where the index leads without looking at what is published long ago.
-UNPUBLISHED: Final = """
+# What of a long page is published is left out before it is counted, or the first rows of the page would be
+# all that is looked at, and none of them left.
+UNPUBLISHED: Final = f"""
     with oldest as (
         select min(pg_snapshot_xmax(snap)::text::bigint)::text::xid8 as xmax,
                array(select pg_snapshot_xip(snap) from outbox_shard) as xip
         from outbox_shard
-    ), told as materialized (
-        (select part, xid, id, created_at from outbox where xid >= (select xmax from oldest)
-         order by xid, id limit $1)
+    ), waiting as materialized (
+        (select told.part, created_at
+         from outbox as told join outbox_shard as shard on shard.part = told.part
+         where told.xid >= (select xmax from oldest) and {LEFT}
+         order by told.xid, told.id limit $1)
         union all
-        select part, xid, id, created_at from outbox
-        where xid = any((select xip from oldest)::xid8[]) and xid < (select xmax from oldest)
+        select told.part, created_at
+        from outbox as told join outbox_shard as shard on shard.part = told.part
+        where told.xid = any((select xip from oldest)::xid8[]) and told.xid < (select xmax from oldest)
+              and {LEFT}
     )
-    select shard.part, count(told.id) as depth,
-           coalesce(extract(epoch from clock_timestamp() - min(told.created_at)), 0)::float8 as oldest_age_s
-    from outbox_shard as shard left join told on told.part = shard.part
-        and not pg_visible_in_snapshot(told.xid, shard.snap)
-        and (shard.page_to is null or told.id > shard.page_after
-             or not pg_visible_in_snapshot(told.xid, shard.page_to))
+    select shard.part, count(waiting.part) as depth,
+           coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_age_s
+    from outbox_shard as shard left join waiting on waiting.part = shard.part
     group by shard.part
-"""
+"""  # noqa: S608 - composed of constants only
 OWNERS: Final = """
     select count(*) filter (where lease_until >= clock_timestamp()) as owned, count(*) as shards
     from outbox_shard

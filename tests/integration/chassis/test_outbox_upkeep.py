@@ -73,6 +73,18 @@ async def test_a_page_in_progress_counts_only_what_is_left_of_it(connection: asy
     assert (await measure(connection)).depth == 1
 
 
+async def test_of_a_long_backlog_what_is_published_already_does_not_hide_the_rest(
+    connection: asyncpg.Connection,
+) -> None:
+    await tell(connection, IDS)
+    ids = [row["id"] for row in await connection.fetch("select id from outbox order by id")]
+    pin = "update outbox_shard set page_to = pg_current_snapshot(), page_after = $1"
+    await connection.execute(pin, ids[1])
+    found = await measure(connection, most=2)
+    assert (found.depth, found.oldest_age_s > 0) == (2, True)
+    assert (await measure(connection, most=1)).depth == 1
+
+
 async def test_after_a_restore_what_was_unpublished_is_published_once(
     db: Database, connection: asyncpg.Connection
 ) -> None:
