@@ -222,8 +222,7 @@ class Listener:
         for task in self.tasks:
             task.cancel()
         try:
-            if self.subscriber.consumer is not None:
-                await self.offsets.end()
+            await self.offsets.end()
             await asyncio.wait_for(self.broker.stop(), STOP_S)
         except Exception as error:  # noqa: BLE001 - what FastStream gathers is an ExceptionGroup of anything
             LOG.warning("not left in good order", group=self.group, error=repr(error)[:500])

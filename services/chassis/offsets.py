@@ -28,6 +28,7 @@ class Offsets:
 
     def __init__(self, client: Callable[[], Any]) -> None:
         self.client = client
+        """None while there is no connection: then what is noted cannot be told, and is read again."""
         self._ends: dict[TopicPartition, int] = {}
         self._noted = asyncio.Event()
         self._at_once = False
@@ -45,8 +46,9 @@ class Offsets:
         """Now and then, while no batch is under way: what was read of any partition has taken effect."""
         if time.monotonic() < self._all_at:
             return
+        if (client := self.client()) is None:
+            return
         self._all_at = time.monotonic() + ALL_EVERY_S
-        client = self.client()
         # A rebalance under way, or a broker away that knows our position: the next time.
         with contextlib.suppress(IllegalStateError, TimeoutError):
             async with asyncio.timeout(LOOK_S):
@@ -63,12 +65,13 @@ class Offsets:
         """Tell the broker what it has not been told; what could not be told is kept for the next time."""
         async with self._telling:
             ends, self._ends = self._ends, {}
+            client = self.client()
             # What was taken away meanwhile is its new owner's to commit.
-            held = self.client().assignment()
+            held = client.assignment() if client is not None else frozenset()
             ends = {place: end for place, end in ends.items() if place in held}
             try:
                 if ends:
-                    await self.client().commit(ends)
+                    await client.commit(ends)
             except (KafkaError, IllegalStateError, ConsumerStoppedError) as error:
                 LOG.warning("offsets not committed", partitions=len(ends), error=repr(error)[:300])
                 self._ends = ends | self._ends

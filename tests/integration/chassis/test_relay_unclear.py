@@ -1,6 +1,7 @@
 """A failure that says nothing: it passes, or one row is at fault; either way the others go on."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,14 @@ from tests.support.torture.stub_broker import StubBroker, StubSink
 from tests.support.torture.writers import TELL
 from tests.support.waiting import until
 
-BRISK = Pace(first_pause_s=0.01, longest_pause_s=0.02, terms=Terms(lease_s=5.0, renew_s=0.2, save_s=0.05))
+BRISK = Pace(
+    busy_poll_s=0.01,
+    idle_poll_s=0.02,
+    first_pause_s=0.01,
+    longest_pause_s=0.02,
+    retry_look_s=0.1,
+    terms=Terms(lease_s=5.0, renew_s=0.2, save_s=0.05),
+)
 PARTS = 12
 STATES = "select key, state, error from outbox_parked order by id"
 
@@ -34,9 +42,11 @@ class Mumbling(StubSink):
         self.bad = set(bad)
         self.dumb = False
         self.mumbled = 0
+        self.most = sys.maxsize
+        """So often it fails at most."""
 
     async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
-        if self.dumb or any(row["key"] in self.bad for row in rows):
+        if self.mumbled < self.most and (self.dumb or any(row["key"] in self.bad for row in rows)):
             self.mumbled += 1
             raise UnclearError(rows, "UnknownError: planted")
         await super().publish(part, rows, within_s)
@@ -90,7 +100,7 @@ def beside(count: int, part: int = 7) -> list[str]:
     return [key for key in keys if partition_of(key.encode(), PARTS) == part][:count]
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", [0, 2, 4])
 async def test_the_one_row_at_fault_is_parked_and_its_neighbours_go_on_in_order(
     outbox: Outbox, place: int
 ) -> None:
@@ -122,14 +132,14 @@ async def test_a_broker_that_takes_nothing_is_waited_for_and_no_row_is_blamed(ou
 
 
 async def test_a_failure_that_passes_parks_nothing(outbox: Outbox) -> None:
-    [key] = beside(1)
-    await outbox.tell(key)
+    key, other = beside(2)
+    await outbox.tell(key, other)
     sink = Mumbling(outbox.broker, key)
+    sink.most = 4
     async with outbox.relayed_by(sink):
-        await until(lambda: _true(sink.mumbled >= 2))
-        sink.bad.clear()
-        await until(lambda: _true(outbox.arrived == [(key, 1)]))
+        await until(lambda: _true(len(outbox.arrived) == 2))
     assert await outbox.parked() == []
+    assert sink.mumbled == sink.most
 
 
 async def test_a_row_that_is_alone_is_judged_by_what_other_partitions_bring_to_its_topic(
@@ -170,8 +180,8 @@ async def test_an_answer_without_a_reason_is_unclear_and_one_with_a_reason_goes_
 async def test_a_row_that_cannot_be_written_as_a_record_is_unclear_too(kafka: str) -> None:
     sink = KafkaSink(kafka, service="orders", topic_prefix="", instance="a")
     try:
-        with pytest.raises(UnclearError, match="TypeError"):
-            await sink.publish(0, [{"topic": None}], 5.0)  # type: ignore[list-item]
+        with pytest.raises(UnclearError, match="KeyError"):
+            await sink.publish(0, [{"topic": "order.placed"}], 5.0)  # type: ignore[list-item]
     finally:
         await sink.close()
 

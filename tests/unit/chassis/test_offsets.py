@@ -137,3 +137,11 @@ async def test_now_and_then_every_partition_is_told_of() -> None:
     await offsets.note_all()
     await offsets.flush()
     assert client.committed == [{A: 20, B: 20}]
+
+
+async def test_without_a_connection_nothing_is_told_and_nothing_fails() -> None:
+    offsets = Offsets(lambda: None)
+    await heard(offsets, (A, 7))
+    await offsets.note_all()
+    assert await offsets.flush()
+    await offsets.end()
