@@ -37,6 +37,10 @@ class Pressure:
         """What was measured just now."""
         self.backlog, self.measured_at = backlog, time.monotonic()
 
+    def keep(self) -> None:
+        """Measuring took too long to end, which is no sign of less: what was known goes on to be so."""
+        self.measured_at = time.monotonic()
+
     @property
     def over(self) -> str | None:
         """The limit that is exceeded, `rows` or `age`; None for none, or when nothing recent is known."""

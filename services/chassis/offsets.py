@@ -21,6 +21,7 @@ ALL_EVERY_S: Final = 10.0
 AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 LAST_S: Final = 3.0
+COMMIT_S: Final = 5.0
 
 
 class Offsets:
@@ -71,8 +72,9 @@ class Offsets:
             ends = {place: end for place, end in ends.items() if place in held}
             try:
                 if ends:
-                    await client.commit(ends)
-            except (KafkaError, IllegalStateError, ConsumerStoppedError) as error:
+                    # The client asks again for ever about a topic that somebody has deleted.
+                    await asyncio.wait_for(client.commit(ends), COMMIT_S)
+            except (KafkaError, IllegalStateError, ConsumerStoppedError, TimeoutError) as error:
                 LOG.warning("offsets not committed", partitions=len(ends), error=repr(error)[:300])
                 self._ends = ends | self._ends
                 self._noted.set()

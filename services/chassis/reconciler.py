@@ -148,7 +148,7 @@ async def _meanwhile(reconciler: Reconciler, unread: Heal, db: Database) -> None
     async with db.transaction() as tx:
         if await reconciler_runs.try_lead(tx, reconciler.name):
             await unread(tx, await tx.now())
-            await reconciler_runs.beat(tx, reconciler.name, 0, _jittered(reconciler.every_s))
+            await reconciler_runs.postpone(tx, reconciler.name, _jittered(reconciler.every_s))
 
 
 async def dry_run(reconciler: Reconciler, db: Database, caught_up: CaughtUp) -> Outcome:

@@ -37,6 +37,13 @@ HEARTBEAT: Final = """
         next_run_at = excluded.next_run_at
 """
 
+POSTPONEMENT: Final = """
+    insert into reconciler_runs (name, last_run_at, next_run_at)
+    values ($1, now(), now() + make_interval(secs => $2))
+    on conflict (name) do update
+    set last_run_at = excluded.last_run_at, next_run_at = excluded.next_run_at
+"""
+
 COMPLAINT: Final = """
     insert into reconciler_runs (name, last_run_at, last_error) values ($1, now(), $2)
     on conflict (name) do update set last_run_at = excluded.last_run_at, last_error = excluded.last_error
@@ -130,6 +137,11 @@ async def try_lead(tx: Tx, name: str) -> bool:
 async def beat(tx: Tx, name: str, found: int, next_in_s: float) -> None:
     """It ran and found so many; the next round is due so many seconds from now, whoever takes it."""
     await tx.execute(HEARTBEAT, name, found, next_in_s)
+
+
+async def postpone(tx: Tx, name: str, next_in_s: float) -> None:
+    """Its turn came and it could not judge: no success, so that somebody notices when it stays so."""
+    await tx.execute(POSTPONEMENT, name, next_in_s)
 
 
 async def complain(tx: Tx, name: str, error: str) -> None:

@@ -293,18 +293,16 @@ class Relay:
         else:
             shard.check_order(rows)
             self._advance(shard, cursor)
-            self._got_through()
         finally:
             shard.sending, shard.busy = (), False
             self.leases.save_soon()
 
-    def _got_through(self) -> None:
+    def _got_through(self, now: float) -> None:
         """The first to get through after a silence says that the broker is back: nobody waits any longer.
 
         Without a silence it says nothing about the others: a partition may be away by itself, and trying it
         all the time costs everybody the producer.
         """
-        now = asyncio.get_running_loop().time()
         if now - self._through_at > self.pace.send_s:
             for other in self.leases.held.values():
                 other.retry_at = min(other.retry_at, now)
@@ -331,6 +329,7 @@ class Relay:
 
     async def _isolate(self, shard: Shard, refusal: RefusedError | UnclearError, rows: list[Row]) -> None:
         """Halve what was refused until the culprit stands alone; then park it and send the rest."""
+        rows = _not_stored(rows, refusal.rows[0])
         if len(refusal.rows) == 1:
             culprit = refusal.rows[0]
             if isinstance(refusal, UnclearError) and not await self._takes_others(shard, culprit):
@@ -433,6 +432,7 @@ class Relay:
         now = asyncio.get_running_loop().time()
         metrics.PUBLISH_SECONDS.observe(now - started)
         self._accepted.update({(shard.part, topic): now for topic in count_published(rows)})
+        self._got_through(now)
 
     def _back_off(self, shard: Shard, error: str) -> None:
         """Failures of the broker or the way to it: for ever, ever slower, and nothing is given up."""
@@ -443,6 +443,12 @@ class Relay:
         shard.behind = True
         shard.retry_at = asyncio.get_running_loop().time() + pause
         LOG.warning("not published", part=shard.part, error=error[:500], pause_s=round(pause, 2))
+
+
+def _not_stored(rows: list[Row], refused: Row) -> list[Row]:
+    """Without those of its topic before it: a topic goes batch by batch, each acknowledged first."""
+    place = next(n for n, row in enumerate(rows) if row["id"] == refused["id"])
+    return [row for n, row in enumerate(rows) if n >= place or row["topic"] != refused["topic"]]
 
 
 def _first_of_others(shard: Shard, culprit: Row) -> list[Row]:

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX: Final = "KB_"
 NEARLY: Final = 0.85
@@ -21,6 +21,9 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
     )
+
+    NEVER_EMPTY: ClassVar[tuple[str, ...]] = ()
+    """What must not fall back to its default because somebody's template left it empty."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -62,12 +65,14 @@ class UnfitSettingsError(Exception):
 
 def read(settings: type[SettingsT]) -> SettingsT:
     """The settings, from the environment; raises UnfitSettingsError."""
-    misspelt = list(_misspelt(settings))
+    misspelt = [*_misspelt(settings), *_left_empty(settings)]
     try:
         found = settings()
     except ValidationError as error:
         wrong = [_problem(one["loc"], one["msg"]) for one in error.errors(include_input=False)]
         raise _unfit([*misspelt, *wrong]) from None
+    except SettingsError as error:
+        raise _unfit([*misspelt, f"{error}: not a list in JSON"]) from None
     if misspelt:
         raise _unfit(misspelt)
     return found
@@ -82,6 +87,12 @@ def _unfit(problems: Sequence[str]) -> UnfitSettingsError:
 def _problem(where: tuple[int | str, ...], what: str) -> str:
     name = f"{PREFIX}{str(where[0]).upper()}: " if where else ""
     return f"{name}{what.removeprefix('Value error, ')}"
+
+
+def _left_empty(settings: type[ServiceSettings]) -> Iterator[str]:
+    for name in settings.NEVER_EMPTY:
+        if os.environ.get(f"{PREFIX}{name.upper()}") == "":
+            yield f"{PREFIX}{name.upper()}: it is empty; leave it out, or say what it is"
 
 
 def _misspelt(settings: type[ServiceSettings]) -> Iterator[str]:

@@ -51,8 +51,8 @@ async def unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> bool:
 
 
 async def wait_on(tx: Tx, _: datetime, __: Limits = DEFAULT) -> int:
-    """While we cannot hear inventory its silence says nothing: its time to answer begins anew."""
-    return await timers.restart_asked(tx, MOST)
+    """While we cannot hear inventory its silence says nothing: its time to answer stands still."""
+    return await timers.spare_asked(tx, "cancel_unreserved", MOST)
 
 
 @every(seconds=10, once_read=STOCK, due=unreserved, unread=wait_on)

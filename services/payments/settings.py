@@ -18,6 +18,8 @@ PUBLIC_KEY = "8gBm/:&EnhH.1/q"
 class PaymentsSettings(OwnerSettings):
     """The shared settings of a service that owns tables, and those of the gateway."""
 
+    NEVER_EMPTY = ("environment", "esewa_key")
+
     environment: Literal["development", "production"] = "development"
     public_url: str = "http://127.0.0.1:8080"
     """Where browsers reach the API gateway; the way back from a payment starts with it."""

@@ -28,7 +28,7 @@ FIND_UNRESERVED: Final = """
         where stage = 'reserving' and since <= $1::timestamptz - make_interval(secs => $2)
     )
 """
-RESTART_ASKED: Final = """
+SPARE_ASKED: Final = """
     with waiting as (
         select order_id
         from checkouts
@@ -38,7 +38,8 @@ RESTART_ASKED: Final = """
         for no key update skip locked
     )
     update checkouts
-    set since = now()
+    set since = least(now(), since + coalesce(
+        (select now() - last_run_at from reconciler_runs where name = $2), interval '1 year'))
     from waiting
     where checkouts.order_id = waiting.order_id
     returning checkouts.order_id
@@ -131,9 +132,9 @@ async def any_unreserved(tx: Tx, now: datetime, limit_s: float) -> bool:
     return found
 
 
-async def restart_asked(tx: Tx, most: int) -> int:
-    """Let the time of those inventory was asked about count from now, the oldest first; returns how many."""
-    return len(await tx.fetch(RESTART_ASKED, most))
+async def spare_asked(tx: Tx, duty: str, most: int) -> int:
+    """Let the time since this duty's last round not count for what inventory was asked; returns how many."""
+    return len(await tx.fetch(SPARE_ASKED, most, duty))
 
 
 async def lock_unpaid(tx: Tx, now: datetime, grace_s: float, most: int) -> dict[UUID, Checkout]:

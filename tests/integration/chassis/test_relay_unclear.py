@@ -198,3 +198,30 @@ async def _is(outbox: Outbox, states: list[tuple[str, str]]) -> bool:
 
 async def _true(said: bool) -> bool:  # noqa: FBT001 - until asks a function that may wait
     return said
+
+
+class Batchwise(StubSink):
+    """Row by row, each acknowledged before the next, as a topic goes batch by batch; one key is refused."""
+
+    def __init__(self, broker: StubBroker, bad: str) -> None:
+        super().__init__(broker)
+        self.bad = bad
+
+    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
+        for row in rows:
+            if row["key"] == self.bad:
+                raise RefusedError([row], "planted")
+            await super().publish(part, [row], within_s)
+
+
+async def test_what_was_stored_before_a_refusal_is_not_sent_again_behind_what_followed(
+    outbox: Outbox,
+) -> None:
+    key, bad = beside(2)
+    await outbox.tell(key)
+    await outbox.tell(bad)
+    await outbox.tell(key, sequence=2)
+    async with outbox.relayed_by(Batchwise(outbox.broker, bad)):
+        await until(lambda: _true((key, 2) in outbox.arrived))
+    assert [(fact.key, fact.sequence) for fact in outbox.broker.log] == [(key, 1), (key, 2)]
+    assert [row["key"] for row in await outbox.parked()] == [bad]

@@ -55,7 +55,8 @@ async def test_the_time_in_which_inventory_cannot_be_heard_does_not_count(orders
     before = await orders.rows(*since_paid)
     assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) is None
     assert await orders.rows(*since_paid) == before
-    assert await orders.rows("select from reconciler_runs where last_success_at is not null")
+    assert await orders.rows("select from reconciler_runs where last_run_at is not null")
+    assert not await orders.rows("select from reconciler_runs where last_success_at is not null")
 
     hearing = True
     await age(orders, 110)
@@ -63,6 +64,25 @@ async def test_the_time_in_which_inventory_cannot_be_heard_does_not_count(orders
     assert (await orders.read(placed.order_id)).stage == "reserving"
     await age(orders, 11)
     assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) == 1
+    assert (await orders.read(placed.order_id)).stage == "cancelled"
+
+
+async def test_only_the_time_since_the_last_round_does_not_count(orders: Orders) -> None:
+    placed = await orders.placed(new_id())
+    await orders.as_admin("update checkouts set asked = true")
+    await orders.as_admin(
+        "insert into reconciler_runs (name, last_run_at)"
+        " values ('cancel_unreserved', now() - interval '10 s')"
+    )
+    await age(orders, 125)
+
+    async def caught_up(_: object) -> bool:
+        return False
+
+    assert await run_once(reconcilers.cancel_unreserved, orders.db, caught_up) is None
+    assert await run(orders, reconcilers.cancel_unreserved) == 0
+    await age(orders, 6)
+    assert await run(orders, reconcilers.cancel_unreserved) == 1
     assert (await orders.read(placed.order_id)).stage == "cancelled"
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
@@ -145,3 +146,22 @@ async def test_without_a_connection_nothing_is_told_and_nothing_fails() -> None:
     await offsets.note_all()
     assert await offsets.flush()
     await offsets.end()
+
+
+async def test_a_commit_that_never_ends_is_left_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(Client):
+        async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+            if not self.fails:
+                await super().commit(offsets)
+                return
+            self.fails -= 1
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("services.chassis.offsets.COMMIT_S", 0.01)
+    client = Endless(A)
+    client.fails = 1
+    offsets = Offsets(lambda: client)
+    await heard(offsets, (A, 7))
+    assert not await offsets.flush()
+    assert await offsets.flush()
+    assert client.committed == [{A: 8}]

@@ -92,3 +92,16 @@ def test_a_process_ends_at_once_with_a_word_for_people(service: str) -> None:
     assert "cannot start with these settings:\n" in done.stderr
     assert "KB_PORT: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["KB_ENVIRONMENT", "KB_ESEWA_KEY"])
+def test_what_guards_real_money_does_not_fall_back_because_it_was_left_empty(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    said = refused(monkeypatch, PaymentsSettings, KB_DATABASE_URL=DSN, **{name: ""})
+    assert [one.partition(":")[0] for one in said] == [name]
+
+
+def test_a_list_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    [said] = refused(monkeypatch, PaymentsSettings, KB_DATABASE_URL=DSN, KB_POLL_AFTER_OPEN_S="5,10")
+    assert "poll_after_open_s" in said
