@@ -37,6 +37,7 @@ class Facts:
 
     placed: Mapping[str, frozenset[str]]
     quiet_after_s: float | None
+    quiet_within_s: float = QUIET_WITHIN_S
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ def check(ops: Sequence[Op], facts: Facts) -> list[Checked]:
         readers_never_go_back(ops),
         not_yours_is_not_there(ops),
         nothing_is_stuck(ops),
-        quiet_again(facts.quiet_after_s),
+        quiet_again(facts.quiet_after_s, facts.quiet_within_s),
     ]
 
 
@@ -256,9 +257,9 @@ def nothing_is_stuck(ops: Sequence[Op]) -> Checked:
     return finding.checked("LIV-3", "Nothing is stuck: every checkout has reached an end")
 
 
-def quiet_again(after_s: float | None) -> Checked:
+def quiet_again(after_s: float | None, within_s: float = QUIET_WITHIN_S) -> Checked:
     finding = Finding()
-    good = after_s is not None and after_s <= QUIET_WITHIN_S
+    good = after_s is not None and after_s <= within_s
     said = "not quiet at all" if after_s is None else f"quiet only {after_s:.0f} s after the last fault"
     finding.look(good=good, otherwise=said)
-    return finding.checked("LIV-1", f"Quiet again within {QUIET_WITHIN_S:.0f} s of the last fault")
+    return finding.checked("LIV-1", f"Quiet again within {within_s:.0f} s of the last fault")

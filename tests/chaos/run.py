@@ -56,7 +56,7 @@ SETTINGS: Final = {
 """Short times to pay, so that some pay late; one client stands for many; everything else as in production."""
 INJECTED_WITHIN_S: Final = 20.0
 AWAY: Final = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, NothingHitError)
-QUIET_WITHIN_S: Final = 120.0
+WAITS_FOR_QUIET_S: Final = 120.0
 READY_WITHIN_S: Final = 60.0
 MONEY_KNOWN_WITHIN_S: Final = 90.0
 AUDITED_WHEN_QUIET_FOR_S: Final = 60.0
@@ -77,6 +77,7 @@ class Wish:
     command: str
     least_faults: int = 1
     least_kinds: int = 1
+    quiet_within_s: float = checker.QUIET_WITHIN_S
     history: Path | None = None
 
 
@@ -127,7 +128,7 @@ class Run:
         try:
             await self._all_ready()
             async with connections(stack.databases) as opened, connect(self.ground.kafka, "") as broker:
-                moving = await quiet.wait(opened, broker, QUIET_WITHIN_S)
+                moving = await quiet.wait(opened, broker, WAITS_FOR_QUIET_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not quiet
             moving = (f"nobody can tell: {error!r}",)
         self.crowd.broken += [f"not quiet: {what}" for what in moving]
@@ -185,7 +186,7 @@ async def _on(ground: Ground, wish: Wish, recorder: Recorder, console: Console) 
             further = [await replay.judged(console)] if replay else []
     finally:
         await doors.close()
-    facts = checker.Facts(await _placed(ground), quiet_after_s)
+    facts = checker.Facts(await _placed(ground), quiet_after_s, wish.quiet_within_s)
     ops = read(recorder.path)
     return _reported(wish, ops, [*checker.check(ops, facts), *further], facts, judged, crowd.broken)
 

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from infra.parts import ROOT
-from tests.chaos.run import Wish, run
+from tests.chaos.run import WAITS_FOR_QUIET_S, Wish, run
 
-SECONDS = 80.0
+SECONDS = 95.0
+"""A third more faults are planned than asked for: with other runs beside, some do not get through."""
 CUSTOMERS_PER_S = 3.0
 SEED = int(os.environ.get("KB_CHAOS_SEED", "1"))
 
@@ -17,6 +18,8 @@ SEED = int(os.environ.get("KB_CHAOS_SEED", "1"))
 @pytest.mark.xdist_group("whole system")
 async def test_nothing_is_lost_doubled_or_oversold_while_everything_breaks(tmp_path: Path) -> None:
     command = f"KB_CHAOS_SEED={SEED} python -m pytest {Path(__file__).relative_to(ROOT)}"
-    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, least_faults=30, least_kinds=12)
+    # It becomes quiet by itself, however slow the machine is now: in how many seconds, the long run says.
+    within = WAITS_FOR_QUIET_S
+    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, 30, 12, quiet_within_s=within)
     found = await run(tmp_path / "chaos", wish, Console(soft_wrap=True))
     assert found.reasons == [], f"everything about it is in {tmp_path / 'chaos'}"
