@@ -48,9 +48,12 @@ async def playing(folder: Path, env: Mapping[str, str]) -> AsyncIterator[Scene]:
         yield scene
 
 
+WHOLE_SYSTEM = "whole system"
+
+
 @pytest.hookimpl(tryfirst=True)  # before the workers look for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker takes them all: more systems would only fight for the same two cores."""
     for item in items:
         if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("whole system"))
+            item.add_marker(pytest.mark.xdist_group(WHOLE_SYSTEM))
