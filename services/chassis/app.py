@@ -16,7 +16,7 @@ import uvloop
 from fastapi import APIRouter
 from starlette.middleware import Middleware
 
-from services.chassis import business, gauges, lag, logs, ops, parked_api, reconcilers_api
+from services.chassis import batch, business, gauges, lag, logs, ops, parked_api, reconcilers_api
 from services.chassis.back_pressure import Pressure
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
@@ -111,6 +111,8 @@ class Process:
         self.duties = {duty.name: duty for duty in (*service.reconcilers, *HOUSEKEEPING)} if self.db else {}
         self.server = _Server(self._uvicorn())
         self.tasks: list[asyncio.Task[None]] = []
+        if service.consumer is not None:
+            batch.expect(service.consumer.subscriptions)
 
     def _database(self) -> Database | None:
         settings = self.service.settings

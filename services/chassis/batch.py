@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import Counter as Counted
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,9 @@ DURATION = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 RECORDS = Counter("kb_consumer_records_total", "Records by what became of them.", ["topic", "outcome"])
+FAILED = "failed"
+MALFORMED = "malformed"
+OUTCOMES = ("changed", "unchanged", "refused", "never", "duplicate", FAILED, MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,27 @@ class _Tally:
     parked: Sequence[parking.Labels] = ()
 
     def count(self, topic: str) -> None:
-        for outcome, number in self.outcomes.items():
+        for outcome, number in (self.outcomes + _failures(self.parked)).items():
             RECORDS.labels(topic, outcome).inc(number)
         parking.count(self.parked)
+
+
+def expect(topics: Iterable[str]) -> None:
+    """These topics are going to be heard: a number that began with its first failure would hide that one."""
+    for topic in topics:
+        for outcome in OUTCOMES:
+            RECORDS.labels(topic, outcome)
+
+
+def _failures(parked: Sequence[parking.Labels]) -> Counted[str]:
+    """What set these records aside, as outcomes: `never` is a verdict, which is counted; a wait is none."""
+    failed: Counted[str] = Counted()
+    for _, state, reason in parked:
+        if state == "parked" and reason != parking.BEHIND:
+            failed[FAILED] += 1
+        elif state == "dead" and reason != parking.NEVER:
+            failed[MALFORMED] += 1
+    return failed
 
 
 async def hear(hearing: Hearing, heard: Sequence[Heard], malformed: Sequence[Malformed]) -> None:
@@ -74,7 +95,6 @@ async def hear(hearing: Hearing, heard: Sequence[Heard], malformed: Sequence[Mal
             await _patiently(hearing, [], unreadable, _patience_ends())
         if heard:
             await _cut(hearing, heard, _patience_ends())
-    RECORDS.labels(topic, "malformed").inc(len(malformed))
 
 
 async def _cut(hearing: Hearing, heard: Sequence[Heard], until: float) -> None:

@@ -14,6 +14,8 @@ PARKED = Counter("kb_records_parked_total", "Records set aside.", ["topic", "sta
 Labels: TypeAlias = tuple[str, str, str]
 BEHIND = "BEHIND"
 """The reason of a record that did not fail itself: its key was blocked when it came."""
+NEVER = "NEVER"
+"""The reason of an event that cannot happen unless one of us is wrong."""
 
 # A malformed record has no inbox row that would make it once, so its place in the topic does. The place alone
 # would not do for events: in a topic that was made anew, another one may stand there.
@@ -55,7 +57,7 @@ def malformed(one: Malformed) -> Parked:
 
 def dead(one: Heard, error: str) -> Parked:
     """An event that can never take effect."""
-    return Parked(one.record, "dead", "NEVER", error, one.event_id, one.event.envelope.sequence)
+    return Parked(one.record, "dead", NEVER, error, one.event_id, one.event.envelope.sequence)
 
 
 def waiting(one: Heard, reason: str, error: str) -> Parked:

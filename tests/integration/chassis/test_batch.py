@@ -174,10 +174,23 @@ async def test_only_what_is_committed_is_counted(effects: Effects) -> None:
 
 async def test_an_unreadable_record_that_is_read_again_is_counted_once(effects: Effects) -> None:
     record = Record("payment.returned", 3, 99, "k", b"\xff", {})
-    before = _parked("INVALID_BODY")
+    before = _parked("INVALID_BODY"), _counted("malformed")
     for _ in range(2):
         await effects.hear(malformed=[Malformed(record, "INVALID_BODY", "(body): json_invalid")])
-    assert _parked("INVALID_BODY") == before + 1
+    assert (_parked("INVALID_BODY"), _counted("malformed")) == tuple(one + 1 for one in before)
+
+
+async def test_each_record_that_fails_is_an_outcome_and_those_that_wait_behind_it_are_none(
+    effects: Effects,
+) -> None:
+    sick, early = uuid4(), uuid4()
+    effects.broken = {(sick, 1)}
+    effects.decisions[early, 1] = NotYet("no address yet")
+    before = {outcome: _counted(outcome) for outcome in batch.OUTCOMES}
+    await effects.hear((sick, 1), (sick, 2), (sick, 3), (early, 1))
+    assert {outcome: _counted(outcome) - before[outcome] for outcome in batch.OUTCOMES} == dict.fromkeys(
+        batch.OUTCOMES, 0
+    ) | {"failed": 2}
 
 
 @dataclass
