@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,14 +22,16 @@ from infra.demo.scene import Scene, StoryFailedError, eventually, scene_on
 from infra.people import ApiError, Customer, Vendor
 from infra.progress import silent
 from infra.replay.run import RAISED
+from infra.restart import Restarted
 from infra.stack import Stack
+from services.chassis.app import STOPPED_WITHIN_S
 from tests.support.doors import Doors, UnansweredError
 
 TWO_OF_EACH: Final = dict.fromkeys(("orders", "inventory", "payments", "gateway"), 2)
 SOONER: Final = RAISED | {"KB_POLL_AFTER_OPEN_S": "[1, 2, 4, 8, 16, 32]"}
 """Nobody comes back from the gateway to say that they have paid: payments asks by itself, after a second."""
 COLUMNS: Final = (
-    "restarts", "away s", "orders", "answers", "p50 / p99 ms", "refused", "503", "409", "failed",
+    "restarts", "stop s", "away s", "orders", "answers", "p50 / p99 ms", "refused", "503", "409", "failed",
 )  # fmt: skip
 
 
@@ -46,13 +48,21 @@ class Bought:
 class Rolled:
     """What one rolling restart came to."""
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    """How long each process was away, by name."""
+    restarts: list[Restarted] = field(default_factory=list)
     bought: Bought = field(default_factory=Bought)
 
     @property
-    def restarts(self) -> int:
-        return sum(map(len, self.seconds.values()))
+    def not_drained(self) -> list[str]:
+        """Processes that were asked to end and did so otherwise than with 0."""
+        return [str(one) for one in self.restarts if one.code != 0]
+
+    @property
+    def slowest_stop_s(self) -> float:
+        return max((one.stop_s for one in self.restarts), default=0.0)
+
+    @property
+    def longest_away_s(self) -> float:
+        return max((one.away_s for one in self.restarts), default=0.0)
 
 
 @asynccontextmanager
@@ -80,25 +90,14 @@ async def roll_under_load(scene: Scene, doors: Doors, folder: Path, *, buyers: i
             group.create_task(_keep_buying(scene, doors, goods, done, rolled.bought))
         try:
             for _ in range(rounds):
-                await _roll(folder, rolled)
+                rolled.restarts += await restart.roll(folder, say=_say)
         finally:
             done.set()
     return rolled
 
 
-async def _roll(folder: Path, rolled: Rolled) -> None:
-    clock = asyncio.get_running_loop().time
-    began = clock()
-
-    def say(line: str) -> None:
-        nonlocal began
-        name, _, what = line.partition(" ")
-        if what == "is back":
-            rolled.seconds.setdefault(name, []).append(clock() - began)
-            LOG.print(f"{name} is back after {clock() - began:.1f} s", style="dim")
-        began = clock()
-
-    await restart.roll(folder, say=say)
+def _say(line: str) -> None:
+    LOG.print(line, style="dim")
 
 
 async def _keep_buying(
@@ -151,21 +150,34 @@ async def measure(buyers: int, rounds: int) -> Report:
 
 def _tell(report: Report, rolled: Rolled, doors: Doors) -> None:
     waited, bought = spread(doors.waits), rolled.bought
-    longest = max((one for times in rolled.seconds.values() for one in times), default=0.0)
     report.add(
-        rolled.restarts, longest, len(bought.delivered), doors.answered, str(waited), doors.refused,
-        doors.busy, doors.contended, len(doors.failed), restarts=rolled.seconds, longest=waited.longest,
+        len(rolled.restarts), rolled.slowest_stop_s, rolled.longest_away_s, len(bought.delivered),
+        doors.answered, str(waited), doors.refused, doors.busy, doors.contended, len(doors.failed),
+        restarts=[asdict(one) for one in rolled.restarts], longest=waited.longest,
         delivered=len(bought.delivered), answered=doors.answered, p50=waited.p50, p99=waited.p99,
         refused=doors.refused, busy=doors.busy, contended=doors.contended, failed=doors.failed,
     )  # fmt: skip
-    report.gates += [
-        Gate("requests that failed otherwise than with 503 and Retry-After", len(doors.failed), "at most", 0),
-        Gate("orders begun and not delivered", bought.begun - len(bought.delivered), "at most", 0),
-        Gate("connections refused: gateways were away", doors.refused, "at least", 1),
+    report.gates += gates_of(rolled, doors)
+    report.notes += [*doors.failed, *bought.stuck, *rolled.not_drained]
+    report.notes += [
+        "stop, away: the longest of one process; refused: connections, the other gateway was asked",
+        "409: a row or key was busy, and the same request went through later; it counts as failed here",
+        f"the slowest request took {waited.longest:,.0f} ms, with all its tries and pauses",
     ]
-    report.notes += [*doors.failed, *bought.stuck]
-    report.notes.append("away: the longest of one process; refused: connections, the other gateway was asked")
-    report.notes.append(f"the slowest request took {waited.longest:,.0f} ms, with all its tries and pauses")
+
+
+def gates_of(rolled: Rolled, doors: Doors) -> list[Gate]:
+    """What callers and processes are promised; a 409 that went through later was no answer either."""
+    begun, delivered = rolled.bought.begun, len(rolled.bought.delivered)
+    failed = len(doors.failed) + doors.contended
+    return [
+        Gate("requests that failed otherwise than with 503 and Retry-After", failed, "at most", 0),
+        Gate("orders begun and not delivered", begun - delivered, "at most", 0),
+        Gate("connections refused: gateways were away", doors.refused, "at least", 1),
+        Gate("processes restarted", len(rolled.restarts), "at least", 1),
+        Gate("processes that ended otherwise than with 0", len(rolled.not_drained), "at most", 0),
+        Gate("s from SIGTERM to the end, the slowest", rolled.slowest_stop_s, "at most", STOPPED_WITHIN_S),
+    ]
 
 
 async def _judge(report: Report, scene: Scene) -> None:

@@ -5,7 +5,9 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, Final
 
 import httpx2
@@ -29,12 +31,28 @@ class RestartError(RuntimeError):
     """It was stopped half way; the message says why and how things stand."""
 
 
-async def roll(folder: Path, services: Sequence[str] = SERVICES, say: Say = print) -> list[str]:
-    """One process after another; the next only once this one is ready again. Returns their names.
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """How one process ended that was asked to, and how long its callers had to do without it."""
+
+    name: str
+    code: int
+    """As its supervision saw it; 0: it had finished what it had begun."""
+    stop_s: float
+    """From SIGTERM to its end."""
+    away_s: float
+    """From SIGTERM until the next one was ready."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ended with {self.code} after {self.stop_s:.1f} s, back after {self.away_s:.1f} s"
+
+
+async def roll(folder: Path, services: Sequence[str] = SERVICES, say: Say = print) -> list[Restarted]:
+    """One process after another; the next only once this one is ready again.
 
     Raises RestartError before it would take the last replica of a service that is ready away.
     """
-    names = _names(describe(folder), services)
+    names, done = _names(describe(folder), services), []
     for name in names:
         others = [one for one in names if one != name and _service(one) == _service(name)]
         for other in others:
@@ -42,14 +60,15 @@ async def roll(folder: Path, services: Sequence[str] = SERVICES, say: Say = prin
                 raise RestartError(f"{name} is left running: {other} is not ready")
         if not others:
             say(f"{name} has no other replica: its callers are refused until it is back")
-        await restart(folder, name)
-        say(f"{name} is back")
-    return names
+        done.append(await restart(folder, name))
+        say(str(done[-1]))
+    return done
 
 
-async def restart(folder: Path, name: str) -> None:
+async def restart(folder: Path, name: str) -> Restarted:
     """SIGTERM, wait for its end; the supervision of the stack starts it again; wait until it is ready."""
     before: int = describe(folder)["processes"][name]
+    began = monotonic()
     with suppress(ProcessLookupError):  # it has fallen just now: then it is on its way already
         os.kill(before, signal.SIGTERM)
     try:
@@ -58,12 +77,22 @@ async def restart(folder: Path, name: str) -> None:
                 await asyncio.sleep(LOOKS_EVERY_S)
     except TimeoutError:
         raise RestartError(f"{name} did not end within {STOP_WITHIN_S:g} s: see its log") from None
+    ended = monotonic()
     try:
         async with asyncio.timeout(READY_WITHIN_S):
             while not await _is_back(describe(folder), name, before):  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(LOOKS_EVERY_S)
     except TimeoutError:
         raise RestartError(f"{name} was not ready within {READY_WITHIN_S:g} s: see its log") from None
+    return Restarted(name, _code(describe(folder), name, before), ended - began, monotonic() - began)
+
+
+def _code(stack: dict[str, Any], name: str, pid: int) -> int:
+    """What that process ended with, as its supervision wrote it down before it started the next one."""
+    ended = stack["ended"].get(name)
+    if ended is None or ended["pid"] != pid:
+        raise RestartError(f"{name} fell once more on its way up: see its log")
+    return int(ended["code"])
 
 
 def _names(stack: dict[str, Any], services: Sequence[str]) -> list[str]:
@@ -119,5 +148,6 @@ def restart_command(
 
 async def _all(folder: Path, names: Sequence[str]) -> None:
     async with asyncio.TaskGroup() as group:
-        for name in names:
-            group.create_task(restart(folder, name))
+        begun = [group.create_task(restart(folder, name)) for name in names]
+    for one in begun:
+        typer.echo(str(one.result()))

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -174,6 +175,7 @@ class Stack:
             "issuer_key": str(self.keys.issuer_pem),
             "jwks": str(self.keys.jwks),
             "processes": {name: part.process.pid for name, part in self._supervised.items() if part.started},
+            "ended": {name: asdict(part.ended) for name, part in self._supervised.items() if part.ended},
         }
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 
 from infra import processes
@@ -29,11 +30,22 @@ Report = Callable[[str, State, str], None]
 """Told (name, state, detail) whenever something changes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process under supervision ended; the next one of its program has another pid."""
+
+    pid: int
+    code: int
+    """As the operating system gives it; below 0: the signal that ended it."""
+
+
 class Supervised:
     """One program under supervision, from `begin` to `end`."""
 
     def __init__(self, program: Program, report: Report) -> None:
         self.program = program
+        self.ended: Ended | None = None
+        """The process that ended last, unless it was the supervision itself that ended it."""
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
@@ -80,6 +92,7 @@ class Supervised:
         pause_s, began_at = FIRST_PAUSE_S, time.monotonic()
         while True:
             code = await self.process.wait()
+            self.ended = Ended(self.process.pid, code)
             self._ready.clear()
             if time.monotonic() - began_at > STEADY_AFTER_S:
                 pause_s = FIRST_PAUSE_S
