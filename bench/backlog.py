@@ -5,17 +5,17 @@ new ones come while the old ones are caught up with.
 """
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
 
-from bench import catalogue, customers
+from bench import catalogue, customers, drain
 from bench.by_http import ByHttp
 from bench.customers import Answer, Customers
+from bench.drain import FIRST, WITHIN_S, no_broker, until
 from bench.ground import Ground
 from bench.load import WARM, Progress, closed_loop, keep_schedule, poisson
 from bench.ours.contender import Services
@@ -29,15 +29,13 @@ IN_FLIGHT: Final = 4_000
 BEFORE_S: Final = 5.0
 AFTER_S: Final = 45.0
 """A relay that has tried in vain for long tries every half a minute."""
-WITHIN_S: Final = 300.0
-LOOKS_EVERY_S: Final = 0.01
 MEASURED_WITHIN_S: Final = 3.0
-"""The limit is held against a measurement that is about a second old."""
-FIRST: Final = ("inventory", "order.placed")
-"""Heard again, it is the first sign of the broker's return that is seen from here."""
+"""The limit is held against a measurement that is about a second old, and somebody must come by then."""
+UNDER_WAY_S: Final = 2.0
+"""What was told just before the outage and did not get through may be so much older than it."""
 STAGES: Final = "select stage, count(*) as count from checkouts group by stage"
 COLUMNS: Final = (
-    "rate/s", "away s", "asked", "taken", "503", "503 at s", "back s", "done s", "drain/s", "loop/s",
+    "rate/s", "away s", "asked", "taken", "503", "503 at s", "back s", "done s", "drain/s", "moment/s",
 )  # fmt: skip
 
 
@@ -53,6 +51,17 @@ class Plan:
     @property
     def starts(self) -> list[float]:
         return poisson(self.rate, BEFORE_S + self.away_s + AFTER_S)
+
+    @property
+    def full_after_s(self) -> float:
+        """Seconds from the broker's leaving until a limit is reached: of age, or of rows, one an order."""
+        away = [start - BEFORE_S for start in self.starts if start >= BEFORE_S]
+        return min(self.most_age_s, away[self.most_rows] if len(away) > self.most_rows else math.inf)
+
+    @property
+    def must_refuse(self) -> bool:
+        """Whether the broker is away for so long that somebody must have met the limit."""
+        return self.away_s > self.full_after_s + MEASURED_WITHIN_S
 
 
 class Patient(Customers):
@@ -85,7 +94,7 @@ class Fared:
     """When the first event was heard again."""
     caught_up: float = 0.0
     drained: float = 0.0
-    """Orders settled per second between the two."""
+    """Orders finalized per second, of those that had waited (see `drain.rate`)."""
     asked: dict[int, float] = field(default_factory=dict)
     answers: dict[int, Answer] = field(default_factory=dict)
     stages: dict[str, int] = field(default_factory=dict)
@@ -119,39 +128,55 @@ class Fared:
 
 
 async def measure(ground: Ground, plan: Plan) -> Report:
-    """A round for the broker to get warm; the outage; then the closed loop with as many orders as had waited.
-
-    All of them are under way at once there too, so both fill and empty the pipeline once.
-    """
+    """A round for the broker to get warm; the outage; then as many orders as had waited, after a moment."""
     report = Report("backlog", "The broker away under load", COLUMNS)
     await closed_loop(Services(ground), ground, WARM_UP, IN_FLIGHT, WITHIN_S)
     fared = await _outage(ground, plan)
-    usual = await closed_loop(Services(ground), ground, fared.backlog, fared.backlog, WITHIN_S)
+    usual = await drain.after_a_moment(ground, fared.backlog)
     report.add(
         plan.rate, plan.away_s, len(fared.answers), len(fared.taken), len(fared.refused),
         fared.first_refused_s, fared.first - fared.back, fared.caught_up - fared.back, fared.drained,
-        usual.rate, rate=plan.rate, away_s=plan.away_s, asked=len(fared.answers), taken=len(fared.taken),
-        refused=len(fared.refused), backlog=fared.backlog, drained=fared.drained, usual=usual.rate,
+        usual, rate=plan.rate, away_s=plan.away_s, asked=len(fared.answers), taken=len(fared.taken),
+        refused=len(fared.refused), backlog=fared.backlog, drained=fared.drained, usual=usual,
         stages=fared.stages, again=fared.again,
     )  # fmt: skip
-    _judge(report, fared, usual.rate)
+    report.gates += gates_of(plan, fared, usual)
+    report.notes += _notes(plan, fared)
     return report
 
 
-def _judge(report: Report, fared: Fared, usual: float) -> None:
+def gates_of(plan: Plan, fared: Fared, usual: float) -> list[Gate]:
+    """What is promised of an outage; `usual` is the rate after a moment without the broker."""
     confirmed = fared.stages.get("confirmed", 0)
-    report.gates += [
+    return [
         Gate("orders lost", len(fared.taken) - confirmed, "at most", 0),
         Gate("checkouts that ended otherwise", sum(fared.stages.values()) - confirmed, "at most", 0),
+        *(_back_pressure(plan, fared) if plan.must_refuse else ()),
         Gate("refused without Retry-After", fared.without_retry_after, "at most", 0),
         Gate("refused once all was caught up with", fared.refused_too_long, "at most", 0),
         Gate("violations the audit found", len(fared.wrong), "at most", 0),
-        Gate("drained / closed loop", fared.drained / usual, "at least", 0.9),
+        Gate("drained / after a moment", fared.drained / usual, "at least", 0.9),
     ]
+
+
+def _back_pressure(plan: Plan, fared: Fared) -> list[Gate]:
+    """Doors close when a limit is reached: neither before, nor later than it takes to notice."""
+    first, full = fared.first_refused_s, plan.full_after_s
+    return [
+        Gate("refused", len(fared.refused), "at least", 1),
+        Gate("s until the first was refused", first, "at least", full - UNDER_WAY_S),
+        Gate("s until the first was refused", first, "at most", full + MEASURED_WITHIN_S),
+    ]
+
+
+def _notes(plan: Plan, fared: Fared) -> list[str]:
     again = ", ".join(f"{where} {seconds:.2f}" for where, seconds in fared.again.items())
-    report.notes += [
+    judged = "" if plan.must_refuse else "; nobody had to be refused: the outage was too short for that"
+    return [
         *fared.wrong,
-        "503 at: the first, since the broker left; back, done: an event heard again, all, since its return",
+        f"503 at: the first, since the broker left; a limit is reached after {plan.full_after_s:.0f} s{judged}",
+        "back, done: an event heard again, all, since its return",
+        "moment/s: as many orders, after the moment without it in which they were placed",
         f"{fared.backlog:,} orders waited; heard again after s: {again}",
         f"the load was more than 5 ms late in {fared.late:.1%} of its orders",
     ]
@@ -182,7 +207,7 @@ async def _live_through(services: Services, people: ByHttp, plan: Plan, starts: 
     patient = people.customers
     assert isinstance(patient, Patient), "they were asked for"
     people.submit(range(WARM))
-    assert await _until(people, lambda: people.progress.settled >= WARM), "nothing works, broker or not"
+    assert await until(people, lambda: people.progress.settled >= WARM), "nothing works, broker or not"
     fared = Fared(asked=people.progress.asked, answers=patient.answers)
     began = clock() + 0.1
     async with asyncio.TaskGroup() as group:
@@ -190,23 +215,18 @@ async def _live_through(services: Services, people: ByHttp, plan: Plan, starts: 
         await _without_broker(services.ground, fared, began + BEFORE_S, plan.away_s)
         await _catch_up(services, people, fared)
     fared.late = load.result() / len(starts)
-    await _until(people, lambda: len(fared.answers) >= WARM + len(starts))
+    await until(people, lambda: len(fared.answers) >= WARM + len(starts))
     taken = len(fared.taken)
-    await _until(people, lambda: people.progress.settled >= taken)
+    await until(people, lambda: people.progress.settled >= taken)
     return fared
 
 
 async def _without_broker(ground: Ground, fared: Fared, at: float, seconds: float) -> None:
-    """SIGSTOP: connections stay open and nobody answers, which is the worse way to be away."""
-    assert ground.broker_pid is not None, "there is one"
     await asyncio.sleep(at - clock())
-    os.kill(ground.broker_pid, signal.SIGSTOP)
-    try:
+    with no_broker(ground):
         fared.gone = clock()
         LOG.print(f"the broker is away for {seconds:g} s", style="dim")
         await asyncio.sleep(seconds)
-    finally:
-        os.kill(ground.broker_pid, signal.SIGCONT)
     fared.back = clock()
     LOG.print(f"it is back: {len(fared.taken):,} taken, {len(fared.refused):,} refused so far", style="dim")
 
@@ -216,7 +236,8 @@ async def _catch_up(services: Services, people: ByHttp, fared: Fared) -> None:
     heard, progress = services.heard, services.progress
     before = dict(heard)
     taken = {number for number in fared.taken if fared.asked[number] < fared.back}
-    fared.backlog = len(taken - progress.finalized.keys())
+    waited = taken - progress.finalized.keys()
+    fared.backlog = len(waited)
 
     def heard_again() -> bool:
         for (service, topic), count in heard.items():
@@ -227,25 +248,12 @@ async def _catch_up(services: Services, people: ByHttp, fared: Fared) -> None:
     def all_there() -> bool:
         return heard_again() and progress.settled >= len(taken) and progress.finalized.keys() >= taken
 
-    await _until(people, heard_again)
-    fared.first, settled = clock(), progress.settled
-
-    complete = await _until(people, all_there)
+    await until(people, heard_again)
+    fared.first = clock()
+    await until(people, all_there)
     fared.caught_up = clock()
     LOG.print(f"caught up with {fared.backlog:,} orders after {clock() - fared.back:.1f} s", style="dim")
-    if complete:
-        fared.drained = (progress.settled - settled) / (fared.caught_up - fared.first)
-
-
-async def _until(people: ByHttp, reached: Callable[[], bool]) -> bool:
-    """Whether it came true in time; raises when a process has ended or a customer met something odd."""
-    until = clock() + WITHIN_S
-    while not reached():
-        if clock() > until:
-            return False
-        assert people.is_alive(), "a process has ended"
-        await asyncio.sleep(LOOKS_EVERY_S)
-    return True
+    fared.drained = drain.rate(progress.finalized, waited, fared.first)
 
 
 async def _stages(services: Services) -> dict[str, int]:
