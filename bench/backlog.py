@@ -174,7 +174,8 @@ def _notes(plan: Plan, fared: Fared) -> list[str]:
     judged = "" if plan.must_refuse else "; nobody had to be refused: the outage was too short for that"
     return [
         *fared.wrong,
-        f"503 at: the first, since the broker left; a limit is reached after {plan.full_after_s:.0f} s{judged}",
+        f"503 at: the first, since the broker left; a limit is reached after {plan.full_after_s:.0f} s"
+        + judged,
         "back, done: an event heard again, all, since its return",
         "moment/s: as many orders, after the moment without it in which they were placed",
         f"{fared.backlog:,} orders waited; heard again after s: {again}",

@@ -9,10 +9,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -20,7 +21,7 @@ import asyncpg
 from bench import catalogue
 from bench.by_http import ByHttp
 from bench.ground import Ground
-from bench.load import WARM, Run, closed_loop, open_loop, poisson
+from bench.load import LATE_SHARE, WARM, Run, closed_loop, open_loop, poisson
 from bench.ours import world
 from bench.ours.contender import Services
 from bench.pipeline import LOG
@@ -40,6 +41,7 @@ IN_FLIGHT: Final = 2_000
 WHY: Final = ("--reason", "the body is not what was meant")
 COLUMNS: Final = ("poison", "orders", "p50 ms", "p99 ms", "longest ms", "tries", "healed s")
 ORDER: Final = "select order_id from checkouts where customer_id = $1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ async def measure(ground: Ground, orders: int, rate: float) -> Report:
     starts = poisson(rate, 2 * orders / rate)[:orders]
     LOG.print("a round for the broker to get warm, then three that count", style="dim")
     await closed_loop(Services(ground), ground, WARM_UP, IN_FLIGHT, WITHIN_S)
-    usual = await open_loop(ByHttp(ground, _services(ground)), ground, starts, WITHIN_S)
+    usual, _ = await repeated_when_void("none", partial(_plain, ground, starts))
     _add(report, "none", usual, None)
     for poison in POISONS:
-        run, healed = await _poisoned(ground, starts, poison)
+        run, healed = await repeated_when_void(poison.name, partial(_poisoned, ground, starts, poison))
         _add(report, poison.name, run, healed)
         ratio = run.latency.p50 / usual.latency.p50
         report.gates.append(Gate(f"p50 beside {poison.name} / without", ratio, "at most", 1.5))
@@ -128,21 +130,35 @@ async def measure(ground: Ground, orders: int, rate: float) -> Report:
     return report
 
 
+async def repeated_when_void(name: str, once: Callable[[], Awaitable[tuple[Run, T]]]) -> tuple[Run, T]:
+    """A late load says something about the machine: the run gets one more chance, then it is judged."""
+    run, found = await once()
+    if not run.void:
+        return run, found
+    LOG.print(f"{name}: {run.late_share:.1%} of the orders were late; once more", style="dim")
+    return await once()
+
+
 def _add(report: Report, name: str, run: Run, healed: Healed | None) -> None:
     LOG.print(f"{name}: p50 / p99 {run.latency} ms", style="dim")
-    late = " VOID: the load was late" if run.void else ""
+    late = " VOID: the load was late, twice" if run.void else ""
     cells = (healed.tries, healed.seconds) if healed else ("", "")
     report.add(
         name + late, run.latency.count, run.latency.p50, run.latency.p99, run.latency.longest, *cells,
         poison=name, p50=run.latency.p50, p99=run.latency.p99, longest=run.latency.longest,
         healed_s=healed.seconds if healed else None, void=run.void,
     )  # fmt: skip
+    report.gates.append(Gate(f"share of late orders, poison: {name}", run.late_share, "at most", LATE_SHARE))
     if healed:
         report.notes.append(f"{name}: found as {healed.record}, {healed.failure}")
 
 
 def _services(ground: Ground) -> Services:
     return Services(ground, door=free_port(), more={"parked_edits": True})
+
+
+async def _plain(ground: Ground, starts: Sequence[float]) -> tuple[Run, None]:
+    return await open_loop(ByHttp(ground, _services(ground)), ground, starts, WITHIN_S), None
 
 
 async def _poisoned(ground: Ground, starts: Sequence[float], poison: Poison) -> tuple[Run, Healed]:
