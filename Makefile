@@ -48,7 +48,7 @@ chaos: $(READY) ## breaks a running system and checks every promise: make chaos 
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) $(if $(DATA),--replay "$(DATA)")
 
 .PHONY: bench
-bench: $(READY) ## every measurement beside the old design, each judged by its gate; about fifty minutes
+bench: $(READY) ## every measurement, each judged by its gates; about 75 minutes
 	$(BIN)/python -m bench all
 
 .PHONY: release-gate

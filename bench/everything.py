@@ -28,6 +28,9 @@ MEASUREMENTS: Final = (
     Measurement(("gates",), 22),
     Measurement(("rollup",), 7),
     Measurement(("memory",), 1),
+    Measurement(("restart",), 2),
+    Measurement(("poison",), 5),
+    Measurement(("backlog",), 18),
 )
 
 Say = Callable[[str], None]
