@@ -11,10 +11,16 @@ PLACING: Final = frozenset({"check out"})
 CHECKOUT_READS: Final = frozenset({"look", "poll", "final look"})
 ORDER_READS: Final = frozenset({"read order", "final order"})
 TERMINAL: Final = frozenset({"delivered", "cancelled"})
-UNDER_WAY: Final = frozenset({"reserving", "awaiting_payment", "verifying", "processing"})
+ENDS: Final = frozenset(
+    {"confirmed", "rejected", "payment_failed", "expired", "cancelled", "refund_pending", "refunded"}
+)
+"""Where a checkout may be left; `on_hold` too, while a case about it is open."""
 QUIET_WITHIN_S: Final = 60.0
 BAD_REQUEST: Final = 400
+NOT_FOUND: Final = 404
+UNPROCESSABLE: Final = 422
 SERVER_ERROR: Final = 500
+UNAVAILABLE: Final = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,16 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the run knows beside the history: checkouts by customer as stored, seconds until it was quiet."""
+    """What the run knows beside the history.
 
-    placed: Mapping[str, frozenset[str]]
+    `placed`: the checkouts of each customer as stored, None when nobody could tell; `quiet_after_s`: seconds
+    from the end of the last fault; `in_review`: the checkouts about which a case is open.
+    """
+
+    placed: Mapping[str, frozenset[str]] | None
     quiet_after_s: float | None
     quiet_within_s: float = QUIET_WITHIN_S
+    in_review: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -66,7 +77,8 @@ def check(ops: Sequence[Op], facts: Facts) -> list[Checked]:
         never_delivered_too_early(ops),
         readers_never_go_back(ops),
         not_yours_is_not_there(ops),
-        nothing_is_stuck(ops),
+        nothing_is_stuck(ops, facts.placed, facts.in_review),
+        answers_are_right(ops),
         quiet_again(facts.quiet_after_s, facts.quiet_within_s),
     ]
 
@@ -95,15 +107,26 @@ def _by_key(ops: Iterable[Op], names: frozenset[str]) -> dict[tuple[str, str], l
 
 
 def same_key_same_answer(ops: Sequence[Op]) -> Checked:
+    """One that was answered stays answered: a refusal that began later has forgotten it."""
     finding = Finding()
     for (_, key), same in _by_key(ops, PLACING | {"move item"}).items():
         answers = [op for op in same if op.answer.type == "ok"]
-        told = {_told(op) for op in answers}
-        if len(answers) > 1:
+        forgotten = _refused_after(answers, same)
+        told = {_told(op) for op in answers} | {_refusal(op) for op in forgotten}
+        if len(answers) > 1 or forgotten:
             finding.look(
                 good=len(told) == 1, otherwise=f"key {key} was answered with {sorted(map(str, told))}"
             )
     return finding.checked("IDM-1", "Same caller, route and key: one effect, one answer")
+
+
+def _refused_after(answers: Sequence[Op], same: Sequence[Op]) -> list[Op]:
+    first = min((op.answer.t_mono_ns for op in answers), default=None)
+    return [op for op in same if first is not None and op.asked.t_mono_ns > first and _is_refusal(op)]
+
+
+def _refusal(op: Op) -> str:
+    return f"{op.answer.http_status} {op.answer.result.get('code', '')} {_trace(op)}"
 
 
 def _told(op: Op) -> str:
@@ -113,23 +136,25 @@ def _told(op: Op) -> str:
 
 
 def same_key_other_body(ops: Sequence[Op]) -> Checked:
+    """The key was answered before, so there is one right answer; an unclear one says nothing."""
     finding = Finding()
     for op in ops:
-        if op.asked.f == "check out otherwise" and op.answer.http_status is not None:
-            good = op.answer.type != "ok"
-            finding.look(
-                good=good, otherwise=f"another body under key {op.asked.idempotency_key}: {_trace(op)}"
-            )
-    return finding.checked("IDM-2", "Same key, other body: refused, no effect")
+        if op.asked.f == "check out otherwise" and _is_clear([op]):
+            code = op.answer.result.get("code")
+            good = op.answer.http_status == UNPROCESSABLE and code == "IDEMPOTENCY_KEY_REUSED"
+            said = f"another body under key {op.asked.idempotency_key}: {_refusal(op)}"
+            finding.look(good=good, otherwise=said)
+    return finding.checked("IDM-2", "Same key, other body: refused as that, no effect")
 
 
-def unclear_means_once(ops: Sequence[Op], placed: Mapping[str, frozenset[str]]) -> Checked:
+def unclear_means_once(ops: Sequence[Op], placed: Mapping[str, frozenset[str]] | None) -> Checked:
     """Per customer: what is stored is what was answered, unless an outcome stayed unclear to the end."""
     finding = Finding()
     by_customer: defaultdict[str, list[list[Op]]] = defaultdict(list)
     for (customer, _), same in _by_key(ops, PLACING).items():
         by_customer[customer].append(same)
-    for customer, keys in by_customer.items():
+    for customer, keys in by_customer.items() if placed is not None else ():
+        assert placed is not None
         stored = placed.get(customer, frozenset())
         told = {_id(op) for same in keys for op in same if op.answer.type == "ok"} - {""}
         unclear = [same for same in keys if not _is_clear(same)]
@@ -165,11 +190,26 @@ def no_early_success(ops: Sequence[Op]) -> Checked:
         since = confirmed.get(_of(op))
         if op.asked.f not in ORDER_READS or since is None or op.asked.t_mono_ns < since:
             continue
-        if op.answer.type == "ok" or _is_refusal(op):
+        if _is_clear([op]):
             good = op.answer.type == "ok" and bool(op.answer.result.get("items"))
             said = f"order {_of(op)} was confirmed, then {op.answer.http_status}: {_trace(op)}"
             finding.look(good=good, otherwise=said)
+    _read_at_the_end(finding, ops)
     return finding.checked("MON-9", "Who saw `confirmed` always finds the order with its items")
+
+
+def _read_at_the_end(finding: Finding, ops: Sequence[Op]) -> None:
+    """An order that could not be read when all was quiet was not found, whatever the reason."""
+    read = {_of(op) for op in ops if op.asked.f == "final order" and _is_clear([op])}
+    for checkout, look in _last_looks(ops).items():
+        if look.answer.result.get("stage") == "confirmed":
+            said = f"order {checkout} is confirmed and could not be read at the end: {_trace(look)}"
+            finding.look(good=checkout in read, otherwise=said)
+
+
+def _last_looks(ops: Iterable[Op]) -> dict[str, Op]:
+    """By checkout, the last time that it was asked for."""
+    return {_of(op): op for op in ops if op.asked.f == "final look"}
 
 
 def never_delivered_too_early(ops: Sequence[Op]) -> Checked:
@@ -240,21 +280,41 @@ def _look_in_order(finding: Finding, sightings: Sequence[Sighting]) -> None:
 def not_yours_is_not_there(ops: Sequence[Op]) -> Checked:
     finding = Finding()
     for op in ops:
-        if op.asked.f == "look at another's" and op.answer.http_status is not None:
-            good = op.answer.type != "ok"
-            finding.look(good=good, otherwise=f"a stranger saw checkout {_of(op)}: {_trace(op)}")
+        if op.asked.f == "look at another's" and _is_clear([op]):
+            good = op.answer.http_status == NOT_FOUND
+            said = f"a stranger who asked for checkout {_of(op)} was told {_refusal(op)}"
+            finding.look(good=good, otherwise=said)
     return finding.checked("ACCESS", "What is not yours is not there")
 
 
-def nothing_is_stuck(ops: Sequence[Op]) -> Checked:
-    """The last look at every checkout, long after everything should have moved."""
+def nothing_is_stuck(
+    ops: Sequence[Op],
+    placed: Mapping[str, frozenset[str]] | None = None,
+    in_review: frozenset[str] = frozenset(),
+) -> Checked:
+    """The last look at every checkout, told of or only stored, long after everything should have moved."""
+    finding, looks = Finding(), _last_looks(ops)
+    for checkout, op in looks.items():
+        stage = str(op.answer.result.get("stage", ""))
+        is_over = stage in ENDS or (stage == "on_hold" and checkout in in_review)
+        said = f"checkout {checkout} is left {stage or 'unread'}: {_trace(op)}"
+        finding.look(good=op.answer.type == "ok" and is_over, otherwise=said)
+    for customer in sorted({customer for customer, _ in _by_key(ops, PLACING)}):
+        for checkout in sorted((placed or {}).get(customer, frozenset()) - looks.keys()):
+            finding.look(good=False, otherwise=f"checkout {checkout} is stored and was not looked at")
+    return finding.checked("LIV-3", "Nothing is stuck: every checkout has reached an end")
+
+
+def answers_are_right(ops: Sequence[Op]) -> Checked:
+    """Whatever is broken behind the gateway, people are told so in a way that it means."""
     finding = Finding()
     for op in ops:
-        if op.asked.f == "final look":
-            stage = str(op.answer.result.get("stage", ""))
-            good = op.answer.type == "ok" and stage not in UNDER_WAY
-            finding.look(good=good, otherwise=f"checkout {_of(op)} is left {stage or 'unread'}: {_trace(op)}")
-    return finding.checked("LIV-3", "Nothing is stuck: every checkout has reached an end")
+        status, code = op.answer.http_status, str(op.answer.result.get("code", ""))
+        if status is not None:
+            is_mistake = status >= SERVER_ERROR and status != UNAVAILABLE
+            good = not is_mistake and "WITHOUT_RETRY_AFTER" not in code
+            finding.look(good=good, otherwise=f"{op.asked.f} was answered {_refusal(op)}")
+    return finding.checked("ANSWER", "No answer is a 500, and every 503 says when to come again")
 
 
 def quiet_again(after_s: float | None, within_s: float = QUIET_WITHIN_S) -> Checked:

@@ -55,15 +55,47 @@ def test_two_answers_under_one_key_are_found() -> None:
     assert verdict(checker.same_key_same_answer([placing("k", id="c1"), placing("k", id="c2")])) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("begun", "http", "code", "expected"),
+    [
+        (3, 422, "CART_EMPTY", (1, 1)),
+        (3, 422, "IDEMPOTENCY_KEY_REUSED", (1, 1)),
+        (1, 422, "CART_EMPTY", (0, 0)),
+        (3, None, "ConnectError", (0, 0)),
+    ],
+)
+def test_a_key_that_was_answered_is_never_refused_afterwards(
+    begun: int, http: int | None, code: str, expected: tuple[int, int]
+) -> None:
+    again = op("check out", at=(begun, 9), key="k", type_="fail", http=http, code=code)
+    assert verdict(checker.same_key_same_answer([placing("k", id="c1"), again])) == expected
+
+
 def test_a_checkout_that_was_rejected_meanwhile_is_the_same_answer() -> None:
     asked = [placing("k", id="c1"), placing("k", http=409, checkout_id="c1", code="CHECKOUT_REJECTED")]
     assert verdict(checker.same_key_same_answer(asked)) == (1, 0)
 
 
-@pytest.mark.parametrize(("type_", "violations"), [("ok", 1), ("fail", 0)])
-def test_another_body_under_the_same_key_must_be_refused(type_: Type, violations: int) -> None:
-    found = checker.same_key_other_body([op("check out otherwise", type_=type_, http=422)])
-    assert verdict(found) == (1, violations)
+REUSED = "IDEMPOTENCY_KEY_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("type_", "http", "code", "expected"),
+    [
+        ("fail", 422, REUSED, (1, 0)),
+        ("ok", 201, "", (1, 1)),
+        ("fail", 422, "CART_EMPTY", (1, 1)),
+        ("fail", 404, "NOT_FOUND", (1, 1)),
+        ("info", 409, "IDEMPOTENCY_KEY_IN_FLIGHT", (0, 0)),
+        ("info", 503, "SERVICE_UNAVAILABLE", (0, 0)),
+        ("fail", None, "ConnectError", (0, 0)),
+    ],
+)
+def test_another_body_under_the_same_key_is_refused_as_that_and_nothing_else(
+    type_: Type, http: int | None, code: str, expected: tuple[int, int]
+) -> None:
+    found = checker.same_key_other_body([op("check out otherwise", type_=type_, http=http, code=code)])
+    assert verdict(found) == expected
 
 
 def test_an_unclear_outcome_that_was_cleared_up_is_one_effect() -> None:
@@ -105,6 +137,27 @@ def test_an_order_asked_for_before_it_was_confirmed_may_be_missing() -> None:
     assert verdict(checker.no_early_success(ops)) == (0, 0)
 
 
+def final(f: str, *, type_: Type = "ok", http: int | None = 200, **result: Any) -> Op:  # noqa: ANN401 - likewise
+    path = "/v1/orders/c1" if f == "final order" else "/v1/checkouts/c1"
+    return op(f, path, at=(8, 9), type_=type_, http=http, **result)
+
+
+@pytest.mark.parametrize(
+    ("reads", "expected"),
+    [
+        ([final("final order", items=[{"id": "i1"}])], (2, 0)),
+        ([final("final order", type_="info", http=503), final("final order", items=[{"id": "i1"}])], (2, 0)),
+        ([final("final order", type_="info", http=503)], (1, 1)),
+        ([], (1, 1)),
+    ],
+)
+def test_a_confirmed_order_that_could_not_be_read_at_the_end_is_no_success(
+    reads: list[Op], expected: tuple[int, int]
+) -> None:
+    looked = op("final look", at=(6, 7), stage="confirmed")
+    assert verdict(checker.no_early_success([looked, *reads])) == expected
+
+
 @pytest.mark.parametrize(
     ("statuses", "violations"),
     [(("delivered", "cancelled"), 0), (("delivered", "shipped"), 1), (("cancelled",), 1), ((), 1)],
@@ -136,19 +189,66 @@ def test_a_read_after_an_acknowledged_write_must_show_it() -> None:
     assert verdict(checker.readers_never_go_back([moved, stale])) == (1, 1)
 
 
-@pytest.mark.parametrize(("type_", "violations"), [("ok", 1), ("fail", 0)])
-def test_a_stranger_sees_nothing(type_: Type, violations: int) -> None:
-    found = checker.not_yours_is_not_there([op("look at another's", type_=type_, http=404)])
-    assert verdict(found) == (1, violations)
+@pytest.mark.parametrize(
+    ("type_", "http", "expected"),
+    [("fail", 404, (1, 0)), ("ok", 200, (1, 1)), ("fail", 403, (1, 1)), ("info", 503, (0, 0))],
+)
+def test_to_a_stranger_nothing_is_there(type_: Type, http: int, expected: tuple[int, int]) -> None:
+    asked = op("look at another's", type_=type_, http=http)
+    assert verdict(checker.not_yours_is_not_there([asked])) == expected
 
 
 @pytest.mark.parametrize(
     ("stage", "type_", "violations"),
-    [("confirmed", "ok", 0), ("expired", "ok", 0), ("verifying", "ok", 1), ("", "info", 1)],
+    [
+        ("confirmed", "ok", 0),
+        ("expired", "ok", 0),
+        ("refund_pending", "ok", 0),
+        ("verifying", "ok", 1),
+        ("awaiting_phone", "ok", 1),
+        ("on_hold", "ok", 1),
+        ("a stage nobody knows", "ok", 1),
+        ("", "ok", 1),
+        ("", "info", 1),
+    ],
 )
 def test_what_is_left_under_way_or_unread_is_stuck(stage: str, type_: Type, violations: int) -> None:
-    found = checker.nothing_is_stuck([op("final look", type_=type_, stage=stage)])
+    found = checker.nothing_is_stuck([final("final look", type_=type_, stage=stage)])
     assert verdict(found) == (1, violations)
+
+
+def test_what_waits_for_a_person_is_not_stuck_while_the_person_is_asked() -> None:
+    held = [final("final look", stage="on_hold")]
+    assert verdict(checker.nothing_is_stuck(held, in_review=frozenset({"c1"}))) == (1, 0)
+
+
+def test_a_checkout_that_was_read_at_the_second_try_is_read() -> None:
+    looks = [final("final look", type_="info", http=503), final("final look", stage="confirmed")]
+    assert verdict(checker.nothing_is_stuck(looks)) == (1, 0)
+
+
+def test_a_stored_checkout_that_nobody_looked_at_is_found() -> None:
+    ops = [placing("k", type_="info", http=None), final("final look", stage="confirmed")]
+    placed = {ME: frozenset({"c1", "c2"}), "somebody of the replay": frozenset({"c3"})}
+    assert verdict(checker.nothing_is_stuck(ops, placed)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("http", "code", "violations"),
+    [
+        (200, "", 0),
+        (404, "NOT_FOUND", 0),
+        (503, "SERVICE_UNAVAILABLE", 0),
+        (503, "SERVICE_UNAVAILABLE WITHOUT_RETRY_AFTER", 1),
+        (500, "INTERNAL_ERROR", 1),
+        (502, "", 1),
+    ],
+)
+def test_no_answer_is_a_mistake_and_every_503_says_when_to_come_again(
+    http: int, code: str, violations: int
+) -> None:
+    ops = [op("look", http=http, type_="info", code=code), op("look", http=None, type_="info")]
+    assert verdict(checker.answers_are_right(ops)) == (1, violations)
 
 
 @pytest.mark.parametrize(("after_s", "violations"), [(10.0, 0), (61.0, 1), (None, 1)])
