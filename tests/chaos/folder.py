@@ -4,7 +4,9 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -111,12 +113,25 @@ async def _dump(connection: asyncpg.Connection, target: Path) -> None:
             await connection.copy_from_query(query, output=output, format="csv", header=True)
 
 
-def clear(place: Path, found: Report) -> None:
-    """When the system has ended: data and secrets go, the logs of a red run stay."""
-    stack = place / "stack"
-    if not found.ok:
-        shutil.copytree(stack / "logs", place / "logs", dirs_exist_ok=True)
-    erase(stack)
+@dataclass(slots=True)
+class Left:
+    """What is known of a run when it has ended: nothing, unless it came to a report."""
+
+    found: Report | None = None
+
+
+@contextmanager
+def cleared(place: Path) -> Iterator[Left]:
+    """However the block ends, the stack's data and secrets go; its logs stay unless the run was green."""
+    left = Left()
+    try:
+        yield left
+    finally:
+        stack = place / "stack"
+        is_green = left.found is not None and left.found.ok
+        if not is_green and (stack / "logs").exists():
+            shutil.copytree(stack / "logs", place / "logs", dirs_exist_ok=True)
+        erase(stack)
 
 
 def said_in(path: Path) -> Told:

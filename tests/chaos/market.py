@@ -69,13 +69,17 @@ class Crowd:
         """Returns when the market is closed and the last customer has left."""
         room, inside = asyncio.Semaphore(MOST_AT_ONCE), set[asyncio.Task[None]]()
         arrivals = Random(f"{self.seed} arrivals")
-        while not self.market.closed.is_set():
-            await asyncio.sleep(arrivals.expovariate(self.per_s))
-            await room.acquire()
-            task = asyncio.create_task(self._one(len(self.deals), room))
-            inside.add(task)
-            task.add_done_callback(inside.discard)
-        await self._all_out(inside)
+        try:
+            while not self.market.closed.is_set():
+                await asyncio.sleep(arrivals.expovariate(self.per_s))
+                await room.acquire()
+                task = asyncio.create_task(self._one(len(self.deals), room))
+                inside.add(task)
+                task.add_done_callback(inside.discard)
+            await self._all_out(inside)
+        finally:
+            for task in inside:
+                task.cancel()
 
     async def _all_out(self, inside: set[asyncio.Task[None]]) -> None:
         if not inside:
@@ -93,7 +97,7 @@ class Crowd:
         try:
             await KINDS[kind][1](deal)
         except Exception as error:  # noqa: BLE001 - a client with a mistake makes the run red, not silent
-            self.broken.append(f"{deal.buyer.name}: {error!r}")
+            self.broken.append(f"a client broke: {deal.buyer.name}: {error!r}")
         finally:
             room.release()
 
@@ -102,15 +106,27 @@ class Crowd:
         weights = [0 if SLOW.get(kind, 0.0) > left_s else weight for kind, (weight, _) in KINDS.items()]
         return chance.choices(list(KINDS), weights)[0]
 
-    async def last_look(self) -> None:
-        """Every checkout, and the order of each that is confirmed, once more through the API."""
+    async def last_look(self, placed: Mapping[str, frozenset[str]]) -> None:
+        """Every checkout, and the order of each that is confirmed, once more through the API.
+
+        Also those of a second tab, and those whose placing was never answered: `placed` has them by customer.
+        """
         turns = asyncio.Semaphore(LAST_LOOKS_AT_ONCE)
 
-        async def look(deal: Deal) -> None:
+        async def look(buyer: Caller, checkout_id: str) -> None:
             async with turns:
-                path = f"/v1/checkouts/{deal.checkout_id}"
-                seen = await deal.buyer.insist("final look", "GET", path)
+                seen = await buyer.insist("final look", "GET", f"/v1/checkouts/{checkout_id}")
                 if seen.body.get("stage") == "confirmed":
-                    await deal.buyer.insist("final order", "GET", f"/v1/orders/{deal.checkout_id}")
+                    await buyer.insist("final order", "GET", f"/v1/orders/{checkout_id}")
 
-        await asyncio.gather(*(look(deal) for deal in self.deals if deal.checkout_id))
+        await asyncio.gather(
+            *(
+                look(deal.buyer, checkout_id)
+                for deal in self.deals
+                for checkout_id in sorted(_known(deal) | placed.get(str(deal.buyer.id), frozenset()))
+            )
+        )
+
+
+def _known(deal: Deal) -> set[str]:
+    return {deal.checkout_id} - {""}

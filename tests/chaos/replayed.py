@@ -1,8 +1,8 @@
 """A marketplace's own history, played while everything breaks: it must end as if nothing had happened."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,7 +13,7 @@ from rich.console import Console
 from infra.people import Admin, Api
 from infra.replay import history, report
 from infra.replay.catalogue import put_on_sale
-from infra.replay.history import History
+from infra.replay.history import History, PastOrder
 from infra.replay.journal import Journal
 from infra.replay.play import Player
 from infra.replay.run import play_all
@@ -30,11 +30,28 @@ UNITS: Final = 3
 SAYS: Final = "Every order of the history ended as the history says"
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@dataclass(slots=True)
+class Held(Player):
+    """Begins no further order while `goes_on` is not set; what is under way goes its way."""
+
+    goes_on: asyncio.Event = field(default_factory=_set)
+
+    async def play(self, past: PastOrder) -> None:
+        await self.goes_on.wait()
+        await Player.play(self, past)
+
+
 @dataclass(slots=True)
 class Replay:
     """One history on its way; `stopped` says what ended it too early."""
 
-    player: Player
+    player: Held
     past: History
     seconds: float = 0.0
     stopped: list[str] = field(default_factory=list)
@@ -47,6 +64,15 @@ class Replay:
         except Exception as error:  # noqa: BLE001 - whatever stopped it, the history did not come true
             self.stopped += [f"the replay ended with {one!r}" for one in _each(error)]
         self.seconds = monotonic() - begun
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No order is begun inside the block."""
+        self.player.goes_on.clear()
+        try:
+            yield
+        finally:
+            self.player.goes_on.set()
 
     async def judged(self, console: Console) -> Checked:
         """What the system has beside what the history says, once all is quiet."""
@@ -75,6 +101,6 @@ async def replay_of(ground: Ground, data: Path | None, journal: Path) -> AsyncIt
         with Journal(journal) as noted:
             await put_on_sale(Admin(api, ground.make_token), past, times=UNITS)
             noted.note_catalogue()
-            yield Replay(Player(api, ground.make_token, ground.esewa, noted, AGAIN, PATIENCE_S), past)
+            yield Replay(Held(api, ground.make_token, ground.esewa, noted, AGAIN, PATIENCE_S), past)
     finally:
         await api.close()

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -31,9 +31,11 @@ from tests.chaos.ground import Ground, NothingHitError, everybody
 from tests.chaos.history import Op, Recorder, read
 from tests.chaos.judged import without_planted
 from tests.chaos.market import Crowd, put_on_sale
+from tests.chaos.needs import Needs, needs_of
 from tests.chaos.proxy import Proxy
-from tests.chaos.replayed import replay_of
+from tests.chaos.replayed import Replay, replay_of
 from tests.chaos.schedule import OWNERS, REPLICAS, SERVICES, Planned, schedule
+from tests.chaos.watch import watching
 from tests.fakes.esewa import Simulator
 
 SETTINGS: Final = {
@@ -54,31 +56,58 @@ SETTINGS: Final = {
     "KB_POOL_SIZE": "6",
 }
 """Short times to pay, so that some pay late; one client stands for many; everything else as in production."""
-INJECTED_WITHIN_S: Final = 20.0
+INJECTED_WITHIN_S: Final = 40.0
 AWAY: Final = (OSError, KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, NothingHitError)
 WAITS_FOR_QUIET_S: Final = 120.0
 READY_WITHIN_S: Final = 60.0
 MONEY_KNOWN_WITHIN_S: Final = 90.0
 AUDITED_WHEN_QUIET_FOR_S: Final = 60.0
 CHARGES: Final = "select count(*) from charges"
+IN_REVIEW: Final = "select distinct subject_id from review_cases where open"
 PLACED: Final = "select customer_id, array_agg(order_id) as ids from checkouts group by customer_id"
+NOTHING: Final = checker.Facts(None, None)
+NOT_AUDITED: Final = Audit((), (), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be run: the seed, for how long things are broken, how many customers come.
 
-    `history` is the folder of an order history that is replayed meanwhile.
+    `history` is the folder of an order history that is replayed meanwhile; `needs` is the least that the run
+    must have done, by default what follows from its schedule.
     """
 
     seed: int
     seconds: float
     customers_per_s: float
     command: str
-    least_faults: int = 1
-    least_kinds: int = 1
     quiet_within_s: float = checker.QUIET_WITHIN_S
     history: Path | None = None
+    needs: Needs | None = None
+
+    @property
+    def least(self) -> Needs:
+        planned = schedule(self.seed, self.seconds)
+        return self.needs or needs_of(planned, self.seconds, self.customers_per_s)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the run has come to know, as far as it came; `broken` is what went wrong with itself."""
+
+    broken: list[str] = field(default_factory=list)
+    checks: list[checker.Checked] = field(default_factory=list)
+    facts: checker.Facts = NOTHING
+    audit: Audit = NOT_AUDITED
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """What breaks inside makes the run red; it neither ends it nor leaves it without a report."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a mistake of ours costs no other judgement
+            where = traceback.extract_tb(error.__traceback__)[-1].name
+            self.broken.append(f"the run itself broke: {error!r} in {where}"[:300])
 
 
 @dataclass(slots=True)
@@ -122,9 +151,9 @@ class Run:
                     raise
             await asyncio.sleep(1.0)
 
-    async def quiet_after(self) -> float | None:
-        """Seconds until everybody is there and everything told was heard, from now; None when never."""
-        begun, stack = monotonic(), self.ground.stack
+    async def quiet_after(self, since: float) -> float | None:
+        """Seconds from then until everybody is there and all that was told is heard; None when never."""
+        stack = self.ground.stack
         try:
             await self._all_ready()
             async with connections(stack.databases) as opened, connect(self.ground.kafka, "") as broker:
@@ -132,7 +161,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not quiet
             moving = (f"nobody can tell: {error!r}",)
         self.crowd.broken += [f"not quiet: {what}" for what in moving]
-        return None if moving else monotonic() - begun
+        return None if moving else monotonic() - since
 
     async def _all_ready(self) -> None:
         for name in (*everybody(), "postgres", "kafka"):
@@ -155,50 +184,88 @@ async def run(place: Path, wish: Wish, console: Console) -> report.Report:
     begun = monotonic()
     place.mkdir(parents=True, exist_ok=True)
     recorder = Recorder(place / "history.jsonl", run=place.name, seed=wish.seed)
-    with recorder:
+    with folder.cleared(place) as left, recorder:
         async with _laid_open(place, console) as ground:
-            found = await _on(ground, wish, recorder, console)
+            found = await reported_on(ground, wish, recorder, console)
             found.took_s = monotonic() - begun
             report.show(found, console)
             await folder.keep(place, found, ground.stack)
-    folder.clear(place, found)
+            left.found = found
     return found
 
 
-async def _on(ground: Ground, wish: Wish, recorder: Recorder, console: Console) -> report.Report:
+async def reported_on(ground: Ground, wish: Wish, recorder: Recorder, console: Console) -> report.Report:
+    """What was found, as far as the run came: an error of its own is one more reason why it is red."""
+    seen, ops = Seen(), list[Op]()
+    with seen.noted():
+        await _on(ground, wish, recorder, console, seen)
+    with seen.noted():
+        ops = read(recorder.path)
+        seen.checks = [*checker.check(ops, seen.facts), *seen.checks]
+    return _reported(wish, ops, seen)
+
+
+async def _on(ground: Ground, wish: Wish, recorder: Recorder, console: Console, seen: Seen) -> None:
     doors = Doors([gate_at(url) for url in ground.gates], ground.make_token, recorder)
     journal = recorder.path.with_name("replay.jsonl")
     try:
         async with replay_of(ground, wish.history, journal) as replay:
-            crowd = await _crowd(ground, wish, doors)
+            crowd = await _crowd(ground, wish, doors, seen.broken)
             one = Run(wish, ground, crowd, recorder, console)
-            shopping = asyncio.create_task(crowd.come_and_go())
-            replaying = asyncio.create_task(replay.play()) if replay else None
-            await one.break_things()
-            crowd.market.closed.set()
-            if replaying:
-                await replaying
-            quiet_after_s = await one.quiet_after()
-            await shopping
-            await one.all_money_known()
-            judged = await _audited(ground)
-            await crowd.last_look()
-            further = [await replay.judged(console)] if replay else []
+            quiet_after_s = await _broken_until_quiet(one, replay, seen)
+            await _judged(one, replay, seen, quiet_after_s)
     finally:
         await doors.close()
-    facts = checker.Facts(await _placed(ground), quiet_after_s, wish.quiet_within_s)
-    ops = read(recorder.path)
-    return _reported(wish, ops, [*checker.check(ops, facts), *further], facts, judged, crowd.broken)
 
 
-async def _crowd(ground: Ground, wish: Wish, doors: Doors) -> Crowd:
+async def _broken_until_quiet(one: Run, replay: Replay | None, seen: Seen) -> float | None:
+    """People come, things break, and from the end of the last fault on quiet is waited for.
+
+    Nobody new comes then, and a replay begins no further order until it is quiet; it goes on afterwards.
+    """
+    people = [asyncio.create_task(one.crowd.come_and_go())]
+    people += [asyncio.create_task(replay.play())] if replay else []
+    try:
+        async with watching(one.ground.stack.databases) as looks:
+            await one.break_things()
+            over = monotonic()
+            one.crowd.market.closed.set()
+            with replay.held() if replay else nullcontext():
+                quiet_after_s = await one.quiet_after(over)
+        seen.checks.append(looks.checked())
+        await asyncio.gather(*people)
+    finally:
+        for task in people:
+            task.cancel()
+        await asyncio.gather(*people, return_exceptions=True)
+    return quiet_after_s
+
+
+async def _judged(one: Run, replay: Replay | None, seen: Seen, quiet_after_s: float | None) -> None:
+    """Each judgement by itself: one that cannot be made costs no other."""
+    placed, in_review = None, frozenset[str]()
+    with seen.noted():
+        await one.all_money_known()
+    with seen.noted():
+        placed, in_review = await _placed(one.ground), await _in_review(one.ground)
+    seen.facts = checker.Facts(placed, quiet_after_s, one.wish.quiet_within_s, in_review)
+    with seen.noted():
+        seen.audit = await _audited(one.ground)
+    with seen.noted():
+        await one.crowd.last_look(placed or {})
+    if replay:
+        with seen.noted():
+            seen.checks.append(await replay.judged(one.console))
+
+
+async def _crowd(ground: Ground, wish: Wish, doors: Doors, broken: list[str]) -> Crowd:
     api = Api.at(ground.gates[0])
     try:
         plenty, scarce = await put_on_sale(Admin(api, ground.make_token), wish.seconds, wish.customers_per_s)
     finally:
         await api.close()
     market = Market(doors, ground.esewa, plenty, scarce, monotonic(), wish.seconds)
-    return Crowd(market, wish.seed, wish.customers_per_s)
+    return Crowd(market, wish.seed, wish.customers_per_s, broken=broken)
 
 
 async def _audited(ground: Ground) -> Audit:
@@ -217,14 +284,12 @@ async def _placed(ground: Ground) -> dict[str, frozenset[str]]:
     return {str(row["customer_id"]): frozenset(map(str, row["ids"])) for row in rows}
 
 
-def _reported(
-    wish: Wish,
-    ops: Sequence[Op],
-    checks: Sequence[checker.Checked],
-    facts: checker.Facts,
-    judged: Audit,
-    broken: Sequence[str],
-) -> report.Report:
+async def _in_review(ground: Ground) -> frozenset[str]:
+    async with ground.admin("payments") as connection:
+        return frozenset(str(row["subject_id"]) for row in await connection.fetch(IN_REVIEW))
+
+
+def _reported(wish: Wish, ops: Sequence[Op], seen: Seen) -> report.Report:
     faults = report.felt(ops)
     return report.Report(
         seed=wish.seed,
@@ -233,12 +298,12 @@ def _reported(
         orders=report.orders_of(ops),
         tension=report.tension_of(ops, faults),
         answers=report.answers_of(ops),
-        checks=checks,
-        audit=judged,
-        broken_clients=broken,
-        quiet_after_s=facts.quiet_after_s,
+        checks=seen.checks,
+        audit=seen.audit,
+        broken=seen.broken,
+        quiet_after_s=seen.facts.quiet_after_s,
         command=wish.command,
-        needs={"faults": wish.least_faults, "kinds": wish.least_kinds},
+        needs=wish.least,
     )
 
 

@@ -1,12 +1,16 @@
 """What a red run leaves behind can be read, whatever was in the topics."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.chaos.folder import as_line
+from infra.audit import Report as Audit
+from tests.chaos.folder import as_line, cleared
 from tests.chaos.ground import NothingHitError, hit
+from tests.chaos.report import Report
 
 
 def a_record(key: bytes | None, value: bytes | None) -> ConsumerRecord:
@@ -40,3 +44,36 @@ def test_a_fault_that_hit_nobody_does_not_count() -> None:
     assert hit(1) == 1
     with pytest.raises(NothingHitError):
         hit(0)
+
+
+def a_stack(place: Path) -> Path:
+    """What one leaves in its folder."""
+    for name in ("logs/orders-0.log", "secrets/issuer.pem", "postgres/data"):
+        (place / "stack" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "stack" / name).write_text("said")
+    return place
+
+
+def test_a_run_that_breaks_off_leaves_its_logs_and_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), cleared(a_stack(tmp_path)):
+        raise KeyError
+    assert (tmp_path / "logs" / "orders-0.log").read_text() == "said"
+    assert not (tmp_path / "stack").exists()
+
+
+def test_a_run_that_does_not_even_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), cleared(tmp_path):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("broken", "is_kept"), [((), False), (("a client broke",), True)])
+def test_only_the_logs_of_a_red_run_are_kept(
+    broken: Sequence[str],
+    is_kept: bool,  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+) -> None:
+    with cleared(a_stack(tmp_path)) as left:
+        left.found = Report(1, 1.0, [], {}, {}, {}, (), Audit((), (), 0.0), broken)
+    assert (tmp_path / "logs").exists() == is_kept
+    assert not (tmp_path / "stack").exists()

@@ -12,7 +12,9 @@ from infra.audit.report import Report as Audit
 from tests.chaos.caller import gist, outcome_of
 from tests.chaos.checker import Checked
 from tests.chaos.history import Event, Op, Type
-from tests.chaos.report import NEMESIS, Report, answers_of, felt, tension_of
+from tests.chaos.needs import LATE, TWICE, Needs, needs_of
+from tests.chaos.report import NEMESIS, Report, answers_of, felt, orders_of, slowest_heal, tension_of
+from tests.chaos.schedule import KINDS, schedule
 
 NUMBERS = itertools.count(1)
 SECOND = 1_000_000_000
@@ -44,8 +46,22 @@ def fault(kind: str, begun_s: float, ended_s: float, type_: Type = "ok") -> Op:
 
 def a_report(*, faults: int = 2, checks: tuple[Checked, ...] = (KEPT,), **more: Any) -> Report:  # noqa: ANN401 - any field
     done = felt([fault(f"kind {number % 2}", number, number + 1) for number in range(faults)])
-    nothing: dict[str, Any] = {"orders": {}, "tension": {}, "answers": {}}
-    return Report(1, 80.0, done, checks=checks, audit=Audit((), (), 0.0), **nothing, **more)
+    nothing: dict[str, Any] = {"orders": {}, "tension": {}, "answers": {}, "audit": Audit((), (), 0.0)}
+    return Report(1, 80.0, done, checks=checks, **nothing | more)
+
+
+def checkout(id_: str, asked_s: float, confirmed_s: float | None, *, first_asked_s: float = 0) -> list[Op]:
+    """A checkout from its placing, perhaps at the second try, to the first sight of its order."""
+    ops = [op("check out", asked_s, asked_s + 0.5, key=f"key {id_}", id=id_)]
+    if first_asked_s:
+        ops.insert(
+            0, op("check out", first_asked_s, asked_s - 0.1, key=f"key {id_}", type_="info", http=None)
+        )
+    if confirmed_s is not None:
+        path = {"path": f"/v1/checkouts/{id_}"}
+        ops.append(op("poll", confirmed_s - 0.1, confirmed_s, args=path, stage="confirmed"))
+        ops.append(op("poll", confirmed_s + 5, confirmed_s + 6, args=path, stage="confirmed"))
+    return ops
 
 
 def test_a_fault_knows_the_slowest_request_during_it_and_when_orders_came_again() -> None:
@@ -53,20 +69,42 @@ def test_a_fault_knows_the_slowest_request_during_it_and_when_orders_came_again(
         fault("kill one process", 10, 15),
         op("poll", 1, 9),
         op("poll", 12, 16),
-        op("check out", 14, 15),
-        op("check out", 16, 18.5),
-        op("check out", 17, 40),
+        *checkout("before", 9, 16),
+        *checkout("tried before", 16, 17, first_asked_s=14),
+        *checkout("unpaid", 16, None),
+        *checkout("after", 16, 23.5),
+        *checkout("later", 17, 40),
     ]
     (one,) = felt(ops)
     assert one.worst_latency_s == pytest.approx(4.0)
-    assert one.healed_after_s == pytest.approx(3.5)
+    assert one.healed_after_s == pytest.approx(8.5)
     assert one.began_s == pytest.approx(9.0)
     assert one.lasted_s == pytest.approx(5.0)
 
 
-def test_a_fault_after_which_nobody_came_has_no_time_of_healing() -> None:
-    (one,) = felt([fault("kill one process", 10, 15), op("check out", 1, 2)])
-    assert one.healed_after_s is None
+@pytest.mark.parametrize("after", [[], checkout("unpaid", 16, None)])
+def test_a_fault_after_which_no_order_came_has_never_healed(after: list[Op]) -> None:
+    found = felt([fault("kill one process", 10, 15), *checkout("before", 1, 3), *after])
+    assert found[0].healed_after_s is None
+    assert slowest_heal(found) == "never"
+
+
+def test_the_slowest_heal_does_not_hide_that_others_never_came() -> None:
+    found = felt([fault("a", 1, 2), fault("b", 3, 4), fault("c", 30, 31), *checkout("c1", 5, 12)])
+    assert slowest_heal(found).split() == ["10.00", "s", "(never:", "1)"]
+
+
+def test_a_checkout_counts_once_however_often_it_was_looked_at() -> None:
+    path = {"path": "/v1/checkouts/c1"}
+    unread = op("final look", 1, 2, args=path, type_="info", http=503)
+    ops = [
+        unread,
+        op("final look", 3, 4, args=path, stage="rejected"),
+        op("check out", 1, 2, http=409, checkout_id="c1", code="CHECKOUT_REJECTED"),
+        op("check out", 1, 2, http=409, checkout_id="c2", code="CHECKOUT_REJECTED"),
+    ]
+    assert orders_of(ops) == {"checkouts": 2, "rejected": 1, "rejected at once": 1}
+    assert tension_of(ops, [])["sold out, of checkouts"] == 1.0
 
 
 def test_faults_that_overlap_in_time_are_counted() -> None:
@@ -105,14 +143,63 @@ def test_a_run_that_kept_every_promise_is_green() -> None:
     [
         {"checks": (Checked("ORD-2", "said", 5, ("x",)),)},
         {"checks": (Checked("ORD-2", "said", 0),)},
-        {"broken_clients": ("honest 1: KeyError",)},
-        {"needs": {"faults": 3}},
-        {"needs": {"kinds": 3}},
-        {"faults": 0, "needs": {"faults": 1}},
+        {"broken": ("a client broke: honest 1: KeyError",)},
+        {"needs": Needs(faults=3)},
+        {"needs": Needs(kinds=3)},
+        {"faults": 0, "needs": Needs(faults=1)},
+        {"orders": {"confirmed": 4}, "needs": Needs(orders=5)},
+        {"tension": {TWICE: 0.01}, "needs": Needs(shares={TWICE: 0.02})},
+        {"needs": Needs(shares={TWICE: 0.02})},
     ],
 )
 def test_anything_else_is_red_and_says_why(wrong: dict[str, Any]) -> None:
     assert len(a_report(**wrong).reasons) == 1
+
+
+def idle(*names: str) -> Audit:
+    """An audit in which these promises had nothing to look at."""
+    found = (Judged(one, Finding(0 if one.id in names else 7)) for one in PROMISES)
+    return Audit(tuple(found), (), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("promise", "more", "is_red"),
+    [
+        ("MON-2", {}, True),
+        ("STK-7", {}, False),
+        ("EVT-8", {}, False),
+        ("EVT-8", {"felt": ("poison records",)}, True),
+        ("MON-5", {}, False),
+        ("MON-5", {"tension": {TWICE: 0.1}}, True),
+    ],
+)
+def test_a_promise_without_work_is_named_and_red_where_it_should_have_had_some(
+    promise: str,
+    more: dict[str, Any],
+    is_red: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    kinds = more.pop("felt", ())
+    found = a_report(audit=idle(promise), **more)
+    found.faults += felt([fault(kind, 1, 2) for kind in kinds])
+    assert found.idle == [promise]
+    assert found.reasons == [f"audit: {promise} had nothing to look at"] * is_red
+
+
+def test_a_kind_of_fault_that_was_never_done_is_named() -> None:
+    found = a_report(needs=Needs(kinds=3))
+    found.faults += felt([fault("kill the broker", 1, 2, "fail")])
+    assert found.reasons == ["only 2 kinds of faults were done, never: kill the broker"]
+
+
+@pytest.mark.parametrize(("seconds", "has_late"), [(80.0, False), (600.0, True)])
+def test_what_a_run_must_have_done_follows_from_its_schedule(seconds: float, has_late: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    planned = schedule(1, seconds)
+    needs = needs_of(planned, seconds, 3.0)
+    assert 0.9 * len(planned) <= needs.faults < 0.9 * len(planned) + 1
+    assert needs.kinds == len(KINDS)
+    assert needs.orders == int(0.6 * seconds)
+    assert (LATE in needs.shares) == has_late
+    assert needs.shares.keys() <= tension_of([], []).keys()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """A short run: real processes, two of each, at least thirty faults of twelve kinds, and no promise broken."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from infra.parts import ROOT
+from tests.chaos.needs import needs_of
 from tests.chaos.run import WAITS_FOR_QUIET_S, Wish, run
+from tests.chaos.schedule import schedule
 
 SECONDS = 95.0
 """A third more faults are planned than asked for: with other runs beside, some do not get through."""
@@ -20,6 +23,7 @@ async def test_nothing_is_lost_doubled_or_oversold_while_everything_breaks(tmp_p
     command = f"KB_CHAOS_SEED={SEED} python -m pytest {Path(__file__).relative_to(ROOT)}"
     # It becomes quiet by itself, however slow the machine is now: in how many seconds, the long run says.
     within = WAITS_FOR_QUIET_S
-    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, 30, 12, quiet_within_s=within)
+    needs = replace(needs_of(schedule(SEED, SECONDS), SECONDS, CUSTOMERS_PER_S), faults=30, kinds=12)
+    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, quiet_within_s=within, needs=needs)
     found = await run(tmp_path / "chaos", wish, Console(soft_wrap=True))
     assert found.reasons == [], f"everything about it is in {tmp_path / 'chaos'}"
