@@ -1,7 +1,7 @@
 """What faults are done to: the processes, the lines between them, the gateway, and how to end it all."""
 
 import asyncio
-import signal
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from random import Random
 
 import asyncpg
 
-from infra import processes
 from infra.databases import database_dsn
 from infra.people import TokenMaker
 from infra.stack import Stack
@@ -18,6 +17,8 @@ from tests.chaos.schedule import REPLICAS, SERVICES, Planned
 from tests.fakes.esewa import Simulator
 
 CONNECTS_WITHIN_S = 5.0
+LONGER_S = 10.0
+LOOKS_EVERY_S = 0.1
 
 
 class NothingHitError(RuntimeError):
@@ -43,9 +44,6 @@ class Ground:
     @property
     def gates(self) -> list[str]:
         return [self.stack.addresses[name] for name in replicas("gateway")]
-
-    def signal(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-        processes.send(process, number)
 
     @asynccontextmanager
     async def admin(self, service: str) -> AsyncIterator[asyncpg.Connection]:
@@ -75,6 +73,14 @@ def hit(number: int) -> int:
     if number == 0:
         raise NothingHitError("nobody was there to suffer from it")
     return number
+
+
+async def a_little_longer(suffered: Callable[[], Awaitable[bool]]) -> None:
+    """Where another fault has left nobody to suffer, or the run was at its end: until somebody does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LONGER_S):
+            while not await suffered():  # noqa: ASYNC110 - neither a line nor a gateway tells it otherwise
+                await asyncio.sleep(LOOKS_EVERY_S)
 
 
 def chance_of(planned: Planned) -> Random:

@@ -1,24 +1,22 @@
 """Faults of the lines to PostgreSQL and Kafka, and of those who sit on a lock at the other end."""
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tests.chaos.ground import Ground, Injection, chance_of, hit
+from tests.chaos.ground import Ground, Injection, a_little_longer, chance_of, hit
 from tests.chaos.proxy import Doing, Proxy, Trouble, is_commit, is_produce
 from tests.chaos.schedule import Planned
 
-END_ONE: Final = """
-    select pg_terminate_backend(pid) from (
-        select pid from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid() and usename <> 'postgres'
-        order by random() limit $1
-    ) as chosen
+THERE: Final = """
+    select pid from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()
+      and usename <> 'postgres' and application_name is distinct from 'kb-audit'
 """
+"""Connections of services: not ours, nor those of who watches."""
+END: Final = "select count(*) filter (where pg_terminate_backend(pid)) from unnest($1::int[]) as chosen (pid)"
 ALL: Final = 10_000
 MOST_LOST: Final = 6
-LONGER_S: Final = 10.0
 ROWS: Final = 200
 
 
@@ -32,8 +30,14 @@ async def end_all_connections(ground: Ground, planned: Planned) -> str:
 
 async def _ended(ground: Ground, planned: Planned, most: int) -> str:
     async with ground.admin(planned.target) as connection:
-        ended = await connection.fetch(END_ONE, most)
-    return f"{hit(len(ended))} connections of {planned.target}"
+        there = [int(row["pid"]) for row in await connection.fetch(THERE)]
+        ended = await connection.fetchval(END, victims(planned, there, most))
+    return f"{hit(ended)} connections of {planned.target}"
+
+
+def victims(planned: Planned, pids: Sequence[int], most: int) -> list[int]:
+    """Which of them, chosen by the schedule's seed: the same for the same processes, in whatever order."""
+    return chance_of(planned).sample(sorted(pids), min(most, len(pids)))
 
 
 async def lose_answers(ground: Ground, planned: Planned) -> str:
@@ -50,24 +54,23 @@ async def _suffering(proxy: Proxy, planned: Planned, doing: Doing) -> str:
     times = chance_of(planned).randint(1, MOST_LOST)
     async with proxy.trouble(doing, is_commit, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
-        await _somebody_suffers(trouble, times)
-    return f"{hit(times - trouble.left)} commits of {planned.target}"
+        await _somebody_suffers(trouble)
+    return f"{hit(trouble.suffered)} commits of {planned.target}"
 
 
-async def _somebody_suffers(trouble: Trouble, times: int) -> None:
-    """Where another fault has left nobody to suffer, a little longer until somebody does."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LONGER_S):
-            while trouble.left == times:  # noqa: ASYNC110 - what passes a proxy tells nobody
-                await asyncio.sleep(0.1)
+async def _somebody_suffers(trouble: Trouble) -> None:
+    async def suffered() -> bool:
+        return trouble.suffered > 0
+
+    await a_little_longer(suffered)
 
 
 async def lose_sent(ground: Ground, planned: Planned) -> str:
     times = chance_of(planned).randint(1, MOST_LOST)
     async with ground.broker.trouble("lose answer", is_produce, times) as trouble:
         await asyncio.sleep(planned.lasts_s)
-        await _somebody_suffers(trouble, times)
-    return f"{hit(times - trouble.left)} sends"
+        await _somebody_suffers(trouble)
+    return f"{hit(trouble.suffered)} sends"
 
 
 async def silence(ground: Ground, planned: Planned) -> str:
@@ -83,13 +86,17 @@ async def trickle(ground: Ground, planned: Planned) -> str:
 
 
 async def broker_away(ground: Ground, planned: Planned) -> str:
-    return await _held(ground.broker, planned, "away")
+    """Whoever was connected is cut off, and nobody comes in."""
+    async with ground.broker.trouble("away") as trouble:
+        await asyncio.sleep(planned.lasts_s)
+    return f"{hit(trouble.suffered)} connections"
 
 
 async def _held(proxy: Proxy, planned: Planned, doing: Doing) -> str:
-    async with proxy.trouble(doing):
+    async with proxy.trouble(doing) as trouble:
         await asyncio.sleep(planned.lasts_s)
-    return planned.target
+        await _somebody_suffers(trouble)
+    return f"{hit(trouble.suffered)} pieces on the line of {planned.target}"
 
 
 async def lock_table(ground: Ground, planned: Planned) -> str:

@@ -5,11 +5,13 @@ import contextlib
 import socket
 import struct
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from tests.chaos.ground import Ground, Injection, chance_of
+from infra.people import TokenMaker
+from tests.chaos.ground import Ground, Injection, a_little_longer, chance_of, hit
 from tests.chaos.schedule import Planned
 from tests.fakes.esewa import faults as esewa
 
@@ -30,6 +32,8 @@ STATUS_FAULTS: Final[tuple[esewa.Fault, ...]] = (
     esewa.Lag(showing="PENDING", polls=2),
 )
 PROBABILITY: Final = 0.8
+NOT_BACK: Final = 0.3
+ASKED: Final = "select coalesce(sum(checks), 0) from attempts"
 HALF_SENT: Final = 20
 IDLE: Final = 30
 NEVER_READ: Final = 4
@@ -38,44 +42,75 @@ RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 async def misbehave(ground: Ground, planned: Planned) -> str:
     """One answer in five stays honest; some browsers do not come back."""
-    chance = chance_of(planned)
+    chance, fired = chance_of(planned), 0
     fault = chance.choice(STATUS_FAULTS)
-    await ground.esewa.faults(
-        fault, op="status", times=None, probability=PROBABILITY, seed=chance.getrandbits(16)
-    )
-    await ground.esewa.faults(
-        esewa.NoReturn(), op="return", times=None, probability=0.3, seed=chance.getrandbits(16)
-    )
-    await asyncio.sleep(planned.lasts_s)
-    await ground.esewa.clear_faults()
-    return fault.kind
+    rules: list[tuple[esewa.Fault, esewa.Operation, float]] = [
+        (fault, "status", PROBABILITY),
+        (esewa.NoReturn(), "return", NOT_BACK),
+    ]
+    ordered: list[int] = []
+    try:
+        for rule, op, probability in rules:
+            seed = chance.getrandbits(16)
+            ordered.append(
+                await ground.esewa.faults(rule, op=op, times=None, probability=probability, seed=seed)
+            )
+        await asyncio.sleep(planned.lasts_s)
+        await a_little_longer(partial(_has_fired, ground, frozenset(ordered)))
+    finally:
+        for number in ordered:  # each its own: another fault's rules stay
+            fired += await ground.esewa.withdraw_fault(number)
+    return f"{fault.kind}, {hit(fired)} times"
+
+
+async def _has_fired(ground: Ground, rules: frozenset[int]) -> bool:
+    return any(one["fired"] for one in await ground.esewa.standing_faults() if one["id"] in rules)
 
 
 async def gateway_down(ground: Ground, planned: Planned) -> str:
+    """It counts when payments has asked meanwhile: it notes each try before it makes it."""
+    before = await _asked(ground)
+
+    async def suffered() -> bool:
+        return await _asked(ground) > before
+
     async with ground.esewa.outage():
         await asyncio.sleep(planned.lasts_s)
-    return "connections refused"
+        await a_little_longer(suffered)
+        asked = await _asked(ground) - before
+    return f"{hit(asked)} times asked in vain"
+
+
+async def _asked(ground: Ground) -> int:
+    async with ground.admin("payments") as connection:
+        return int(await connection.fetchval(ASKED))
 
 
 async def clients_vanish(ground: Ground, planned: Planned) -> str:
     """Half a request and a reset, connections that say nothing, answers that nobody reads."""
     async with contextlib.AsyncExitStack() as after:
-        for gate in ground.gates:
-            url = urlsplit(gate)
-            assert url.hostname is not None
-            assert url.port is not None
-            for number in range(HALF_SENT + IDLE + NEVER_READ):
-                with contextlib.suppress(OSError):
-                    line = socket.create_connection((url.hostname, url.port), timeout=1.0)
-                    after.callback(_reset, line)
-                    line.sendall(_beginning(ground, number))
+        begun = sum(half_said(gate, ground.make_token, after) for gate in ground.gates)
         await asyncio.sleep(planned.lasts_s)
-    return f"{len(ground.gates) * (HALF_SENT + IDLE + NEVER_READ)} connections"
+    return f"{hit(begun)} connections"
 
 
-def _beginning(ground: Ground, number: int) -> bytes:
+def half_said(gate: str, make_token: TokenMaker, after: contextlib.AsyncExitStack) -> int:
+    """How many such clients came in; they vanish with `after`."""
+    url, begun = urlsplit(gate), 0
+    assert url.hostname is not None
+    assert url.port is not None
+    for number in range(HALF_SENT + IDLE + NEVER_READ):
+        with contextlib.suppress(OSError):
+            line = socket.create_connection((url.hostname, url.port), timeout=1.0)
+            after.callback(_reset, line)
+            line.sendall(_beginning(make_token, number))
+            begun += 1
+    return begun
+
+
+def _beginning(make_token: TokenMaker, number: int) -> bytes:
     """What the client still says before it falls silent."""
-    token = ground.make_token(subject=uuid4(), roles=["customer"], vendor_id=None)
+    token = make_token(subject=uuid4(), roles=["customer"], vendor_id=None)
     head = f"Host: gate\r\nAuthorization: Bearer {token}\r\n"
     if number < HALF_SENT:
         body = f"POST /v1/checkouts HTTP/1.1\r\n{head}Idempotency-Key: {uuid4()}\r\n"

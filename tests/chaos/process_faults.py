@@ -8,7 +8,8 @@ from typing import Final
 
 import psutil
 
-from tests.chaos.ground import Ground, Injection, everybody, replicas
+from infra import processes
+from tests.chaos.ground import Ground, Injection, everybody, hit, replicas
 from tests.chaos.schedule import Planned
 
 STOPS_WITHIN_S: Final = 10.0
@@ -17,23 +18,27 @@ LOOKS_EVERY_S: Final = 0.1
 
 
 async def kill_one(ground: Ground, planned: Planned) -> str:
-    ground.stack.kill(planned.target)
-    return planned.target
+    return _killed(ground, planned.target)
 
 
 async def pause_one(ground: Ground, planned: Planned) -> str:
-    """Longer than a lease lives, shorter or longer than the group's patience: a zombie that wakes up."""
-    await _paused(ground, planned.target, planned.lasts_s)
+    """A zombie that wakes up: mostly within its leases, in a long run also when others have taken them."""
+    await paused(ground.stack.process(planned.target), planned.lasts_s)
     return planned.target
 
 
-async def _paused(ground: Ground, name: str, seconds: float) -> None:
-    process = ground.stack.process(name)
-    ground.signal(process, signal.SIGSTOP)
+async def paused(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Raises NothingHitError when it has ended already."""
+    hit(lives(process))
+    processes.send(process, signal.SIGSTOP)
     try:
         await asyncio.sleep(seconds)
     finally:
-        ground.signal(process, signal.SIGCONT)
+        processes.send(process, signal.SIGCONT)
+
+
+def lives(process: asyncio.subprocess.Process) -> bool:
+    return process.returncode is None
 
 
 async def rolling_restart(ground: Ground, planned: Planned) -> str:
@@ -43,13 +48,15 @@ async def rolling_restart(ground: Ground, planned: Planned) -> str:
 
 
 async def _restarted(ground: Ground, name: str) -> str:
+    await ground.stack.wait_ready(name, STARTS_WITHIN_S)  # a dead one would have nothing to drain
     process, begun = ground.stack.process(name), monotonic()
-    ground.signal(process, signal.SIGTERM)
+    hit(lives(process))
+    processes.send(process, signal.SIGTERM)
     try:
         async with asyncio.timeout(STOPS_WITHIN_S):
             code = await process.wait()
     except TimeoutError:
-        ground.signal(process, signal.SIGKILL)
+        processes.send(process, signal.SIGKILL)
         code = await process.wait()
     took_s = monotonic() - begun
     async with asyncio.timeout(STARTS_WITHIN_S):
@@ -68,9 +75,12 @@ async def kill_all(ground: Ground, planned: Planned) -> str:  # noqa: ARG001 - a
 
 
 def _killed(ground: Ground, *names: str) -> str:
-    for name in names:
+    """Those that lived, by name; raises NothingHitError when another fault was faster everywhere."""
+    living = [name for name in names if lives(ground.stack.process(name))]
+    hit(len(living))
+    for name in living:
         ground.stack.kill(name)
-    return ", ".join(names)
+    return ", ".join(living)
 
 
 async def start_too_early(ground: Ground, planned: Planned) -> str:
@@ -83,8 +93,11 @@ async def start_too_early(ground: Ground, planned: Planned) -> str:
 
 async def kill_database(ground: Ground, planned: Planned) -> str:  # noqa: ARG001 - an injection
     """The server and every process of it, as a power cut would."""
-    children = psutil.Process(ground.stack.pid("postgres")).children(recursive=True)
-    ground.stack.kill("postgres")
+    try:
+        children = psutil.Process(ground.stack.pid("postgres")).children(recursive=True)
+    except psutil.NoSuchProcess:
+        children = []
+    _killed(ground, "postgres")
     for child in children:
         try:
             child.kill()
@@ -94,12 +107,11 @@ async def kill_database(ground: Ground, planned: Planned) -> str:  # noqa: ARG00
 
 
 async def kill_broker(ground: Ground, planned: Planned) -> str:  # noqa: ARG001 - an injection
-    ground.stack.kill("kafka")
-    return "kafka"
+    return _killed(ground, "kafka")
 
 
 async def pause_broker(ground: Ground, planned: Planned) -> str:
-    await _paused(ground, "kafka", planned.lasts_s)
+    await paused(ground.stack.process("kafka"), planned.lasts_s)
     return "kafka"
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, Self
 CHUNK: Final = 65_536
 LOOKS_EVERY_S: Final = 0.05
 Doing = Literal["silence", "slow", "trickle", "away", "cut before", "lose answer"]
+HOLDING: Final = frozenset[Doing]({"silence", "slow", "trickle"})
 Matches = Callable[[bytes], bool]
 
 
@@ -29,16 +30,21 @@ def nothing(chunk: bytes) -> bool:  # noqa: ARG001 - a matcher
 
 @dataclass(slots=True, eq=False)
 class Trouble:
-    """One way to misbehave; `left` counts how many requests that match are still to suffer."""
+    """One way to misbehave; `left` counts how many requests that match are still to suffer.
+
+    `suffered` counts what it has hit: such requests, what was held back, or the connections that it cut.
+    """
 
     doing: Doing
     matches: Matches = nothing
     left: int = 0
+    suffered: int = 0
 
     def suffers(self, chunk: bytes) -> bool:
         if self.left <= 0 or not self.matches(chunk):
             return False
         self.left -= 1
+        self.suffered += 1
         return True
 
 
@@ -94,6 +100,7 @@ class Proxy:
         try:
             if doing == "away":
                 self._shut()
+                one.suffered = len(self.lines)
                 self.reset()
             yield one
         finally:
@@ -119,7 +126,8 @@ class Proxy:
             client.transport.abort()
             return
         line = Line(client, server)
-        if self._is("away"):  # it came in just before the door was shut
+        if away := [one for one in self.troubles if one.doing == "away"]:
+            away[-1].suffered += 1  # it came in just before the door was shut
             line.reset()
             return
         self.lines.add(line)
@@ -156,6 +164,8 @@ class Proxy:
 
     async def _delayed(self, size: int) -> None:
         """Held back while there is silence; otherwise as long as the line is slow."""
+        for one in self.troubles:
+            one.suffered += one.doing in HOLDING
         while self._is("silence"):  # noqa: ASYNC110 - troubles come and go in any order
             await asyncio.sleep(LOOKS_EVERY_S)
         if self._is("slow"):

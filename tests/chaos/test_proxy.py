@@ -63,7 +63,7 @@ async def test_a_commit_is_cut_before_it_arrives_and_only_as_often_as_told() -> 
         assert await client.say(b"select 1") == b"select 1"
         assert await client.say(b"Q....COMMIT;") == b""
         assert echo.heard == [b"select 1"]
-        assert trouble.left == 0
+        assert (trouble.left, trouble.suffered) == (0, 1)
         assert await (await Client.of(proxy)).say(b"COMMIT;") == b"COMMIT;"
 
 
@@ -76,18 +76,21 @@ async def test_a_commit_arrives_and_its_answer_is_lost() -> None:
 async def test_silence_ends_with_the_trouble_and_nothing_was_lost() -> None:
     async with proxied() as (proxy, echo):
         client = await Client.of(proxy)
-        async with proxy.trouble("silence"):
+        async with proxy.trouble("silence") as trouble:
             answer = asyncio.create_task(client.say(b"hello"))
             done, _ = await asyncio.wait([answer], timeout=0.2)
             assert not done
             assert echo.heard == []
+            assert trouble.suffered == 1
         assert await answer == b"hello"
 
 
 async def test_away_means_refused_and_cut_until_it_is_over() -> None:
     async with proxied() as (proxy, _):
         client = await Client.of(proxy)
-        async with proxy.trouble("away"):
+        assert await client.say(b"hello") == b"hello"
+        async with proxy.trouble("away") as trouble:
+            assert trouble.suffered == 1
             assert await client.say(b"hello") == b""
             with pytest.raises(ConnectionRefusedError):
                 await Client.of(proxy)

@@ -94,9 +94,10 @@ async def _watch(service: str, dsn: str, looks: Looks) -> None:
 
 
 async def _look(service: str, opened: Mapping[str, asyncpg.Connection], looks: Looks) -> None:
-    """One look and the rest of its second; as long a rest as the look, once it takes half of it."""
+    """One look and the rest of its second; three times as long a rest as the look, once that is more."""
     began = monotonic()
     async with asyncio.timeout(LOOK_WITHIN_S):
         found = await judge_now(opened)
     looks.note(service, found)
-    await asyncio.sleep(max(EVERY_S - (monotonic() - began), monotonic() - began))
+    took_s = monotonic() - began
+    await asyncio.sleep(max(EVERY_S - took_s, 3 * took_s))  # what watches shall not be the load

@@ -190,6 +190,10 @@ class Simulator:
         rule = Rule(match=match, fault=fault, times=times, probability=probability, seed=seed)
         return int((await self._control("POST", "faults", rule.model_dump()))["id"])
 
+    async def withdraw_fault(self, number: int) -> int:
+        """Ends one rule and no other; how often it fired."""
+        return int((await self._control("DELETE", f"faults/{number}"))["fired"])
+
     async def clear_faults(self) -> None:
         await self._control("DELETE", "faults")
 

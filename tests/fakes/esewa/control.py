@@ -79,6 +79,13 @@ def _fault_routes(app: FastAPI, face: EsewaFace) -> None:
         face.faults.clear()
         return {"cleared": cleared}
 
+    @app.delete("/_sim/faults/{number}")
+    async def withdraw_fault(number: int) -> dict[str, Any]:
+        withdrawn = face.faults.withdraw(number)
+        if withdrawn is None:
+            raise HTTPException(404, f"no fault {number} is in force")
+        return _standing(withdrawn)
+
 
 def _standing(one: Standing) -> dict[str, Any]:
     return {"id": one.id, "matched": one.matched, "fired": one.fired, **one.rule.model_dump()}

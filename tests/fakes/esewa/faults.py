@@ -266,6 +266,13 @@ class FaultBook:
         self.standing.append(Standing(id=self.added, rule=rule, chance=seeded))
         return self.standing[-1]
 
+    def withdraw(self, number: int) -> Standing | None:
+        """The rule of that id, in force no more; None when it was not."""
+        found = next((one for one in self.standing if one.id == number), None)
+        if found is not None:
+            self.standing.remove(found)
+        return found
+
     def clear(self) -> None:
         self.standing.clear()
 

@@ -53,6 +53,16 @@ async def test_rules_in_force_tell_what_they_did(shop: Shop) -> None:
     assert (rule["id"], rule["matched"], rule["fired"], rule["fault"]["status"]) == (number, 3, 2, 502)
 
 
+async def test_one_rule_is_withdrawn_and_no_other(shop: Shop) -> None:
+    first = await shop.simulator.faults(Http(status=502), op="status", times=None)
+    second = await shop.simulator.faults(Http(status=503), op="status", times=None)
+    await failures(shop, "ref-1", 3)
+    assert await shop.simulator.withdraw_fault(first) == 3
+    assert [rule["id"] for rule in await shop.simulator.standing_faults()] == [second]
+    with pytest.raises(RefusedError, match="404"):
+        await shop.simulator.withdraw_fault(first)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
