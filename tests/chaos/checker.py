@@ -47,7 +47,6 @@ class Facts:
 
     placed: Mapping[str, frozenset[str]] | None
     quiet_after_s: float | None
-    quiet_within_s: float = QUIET_WITHIN_S
     in_review: frozenset[str] = frozenset()
 
 
@@ -79,7 +78,7 @@ def check(ops: Sequence[Op], facts: Facts) -> list[Checked]:
         not_yours_is_not_there(ops),
         nothing_is_stuck(ops, facts.placed, facts.in_review),
         answers_are_right(ops),
-        quiet_again(facts.quiet_after_s, facts.quiet_within_s),
+        quiet_again(facts.quiet_after_s),
     ]
 
 
@@ -317,9 +316,9 @@ def answers_are_right(ops: Sequence[Op]) -> Checked:
     return finding.checked("ANSWER", "No answer is a 500, and every 503 says when to come again")
 
 
-def quiet_again(after_s: float | None, within_s: float = QUIET_WITHIN_S) -> Checked:
+def quiet_again(after_s: float | None) -> Checked:
     finding = Finding()
-    good = after_s is not None and after_s <= within_s
+    good = after_s is not None and after_s <= QUIET_WITHIN_S
     said = "not quiet at all" if after_s is None else f"quiet only {after_s:.0f} s after the last fault"
     finding.look(good=good, otherwise=said)
-    return finding.checked("LIV-1", f"Quiet again within {within_s:.0f} s of the last fault")
+    return finding.checked("LIV-1", f"Quiet again within {QUIET_WITHIN_S:.0f} s of the last fault")

@@ -81,7 +81,6 @@ class Wish:
     seconds: float
     customers_per_s: float
     command: str
-    quiet_within_s: float = checker.QUIET_WITHIN_S
     history: Path | None = None
     needs: Needs | None = None
 
@@ -248,7 +247,7 @@ async def _judged(one: Run, replay: Replay | None, seen: Seen, quiet_after_s: fl
         await one.all_money_known()
     with seen.noted():
         placed, in_review = await _placed(one.ground), await _in_review(one.ground)
-    seen.facts = checker.Facts(placed, quiet_after_s, one.wish.quiet_within_s, in_review)
+    seen.facts = checker.Facts(placed, quiet_after_s, in_review)
     with seen.noted():
         seen.audit = await _audited(one.ground)
     with seen.noted():

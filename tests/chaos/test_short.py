@@ -9,7 +9,7 @@ from rich.console import Console
 
 from infra.parts import ROOT
 from tests.chaos.needs import needs_of
-from tests.chaos.run import WAITS_FOR_QUIET_S, Wish, run
+from tests.chaos.run import Wish, run
 from tests.chaos.schedule import schedule
 
 SECONDS = 95.0
@@ -21,9 +21,7 @@ SEED = int(os.environ.get("KB_CHAOS_SEED", "1"))
 @pytest.mark.xdist_group("whole system")
 async def test_nothing_is_lost_doubled_or_oversold_while_everything_breaks(tmp_path: Path) -> None:
     command = f"KB_CHAOS_SEED={SEED} python -m pytest {Path(__file__).relative_to(ROOT)}"
-    # It becomes quiet by itself, however slow the machine is now: in how many seconds, the long run says.
-    within = WAITS_FOR_QUIET_S
     needs = replace(needs_of(schedule(SEED, SECONDS), SECONDS, CUSTOMERS_PER_S), faults=30, kinds=12)
-    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, quiet_within_s=within, needs=needs)
+    wish = Wish(SEED, SECONDS, CUSTOMERS_PER_S, command, needs=needs)
     found = await run(tmp_path / "chaos", wish, Console(soft_wrap=True))
     assert found.reasons == [], f"everything about it is in {tmp_path / 'chaos'}"

@@ -20,7 +20,14 @@ EVERY_S: Final = 1.0
 LOOK_WITHIN_S: Final = 5.0
 """Who is kept waiting longer, by a lock or by a server that is starting, has not looked."""
 MOST_TOLD: Final = 1_000
-AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""The last one is how the driver says that an answer came after nobody waited for it any more."""
 
 
 @dataclass(slots=True)
