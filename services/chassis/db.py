@@ -11,6 +11,7 @@ import orjson
 from asyncpg.protocol import protocol
 
 ACQUIRE_S = 2.0
+CONNECT_S = 5.0
 COMMAND_S = 10.0
 SERVER_SETTINGS = {
     "jit": "off",
@@ -92,6 +93,12 @@ async def _keep_session(_: asyncpg.Connection) -> None:
     """Nobody uses session state, so a released connection needs no reset (a third of its cost)."""
 
 
+def _patience(pool: asyncpg.Pool) -> float:
+    """Making a connection takes a busy server longer; cut short, it would only be begun again."""
+    to_be_made = not pool.get_idle_size() and pool.get_size() < pool.get_max_size()
+    return CONNECT_S if to_be_made else ACQUIRE_S
+
+
 def _is_lost(connection: Any) -> bool:  # noqa: ANN401 - a pool hands out a proxy
     """Whether it has ended; one that ended between two statements was taken back by the pool already."""
     try:
@@ -149,7 +156,7 @@ class Database:
         Raises ConnectionError when the connection was lost: whether the commit happened is then unknown.
         """
         pool = await self.pool()
-        async with pool.acquire(timeout=ACQUIRE_S) as connection:
+        async with pool.acquire(timeout=_patience(pool)) as connection:
             try:
                 async with connection.transaction():
                     if lock_timeout_ms is not None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 from time import monotonic
 from typing import Any, Final
@@ -18,8 +19,12 @@ MANY: Final = 100_000
 SCARCE_EVERY_S: Final = 5.0
 UNITS_WANTED: Final = 0.6
 """Of scarce things, by the average customer."""
-MOST_AT_ONCE: Final = 220
-"""Customers in the shop; who comes later waits outside."""
+ROOM_S: Final = 25.0
+"""So many seconds' worth of customers are in the shop at once; who comes later waits outside.
+
+Where the machine is busy elsewhere a crowd without this bound only grows: it asks again and again for what it
+was not answered, and the run shows how long the crowd lasts, not how long the system takes to heal.
+"""
 LEAVES_WITHIN_S: Final = 300.0
 LAST_LOOKS_AT_ONCE: Final = 16
 SLOW: Final[Mapping[str, float]] = {"late": LATE_S + 5.0, "cheating": PAY_WITHIN_S + 15.0}
@@ -67,7 +72,7 @@ class Crowd:
 
     async def come_and_go(self) -> None:
         """Returns when the market is closed and the last customer has left."""
-        room, inside = asyncio.Semaphore(MOST_AT_ONCE), set[asyncio.Task[None]]()
+        room, inside = asyncio.Semaphore(ceil(ROOM_S * self.per_s)), set[asyncio.Task[None]]()
         arrivals = Random(f"{self.seed} arrivals")
         try:
             while not self.market.closed.is_set():

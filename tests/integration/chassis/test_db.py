@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,3 +118,14 @@ async def test_the_pool_is_whole_after_its_connections_were_cut(cut: Cut) -> Non
         await cut.failure(cut.end, ask)
     async with cut.db.transaction() as tx:
         assert await tx.fetchval("select 1") == 1
+
+
+async def test_a_connection_is_made_in_peace_and_waited_for_in_turn(
+    cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy server it takes longer to make one than to be handed one over."""
+    monkeypatch.setattr("services.chassis.db.ACQUIRE_S", 0.0)
+    async with AsyncExitStack() as all_of_them:
+        for _ in range(cut.db.size):
+            await all_of_them.enter_async_context(cut.db.transaction())
+        assert isinstance(await cut.failure(ask), TimeoutError)
