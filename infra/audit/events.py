@@ -264,7 +264,7 @@ def circles(causes: dict[UUID, UUID]) -> list[UUID]:
         if at in path:
             steps = list(path)
             circles += steps[steps.index(at) :]
-        done |= path.keys()
+        done.update(path)  # not `|=`, which copies the whole set for a view of keys
     return circles
 
 
