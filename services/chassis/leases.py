@@ -3,6 +3,7 @@
 import asyncio
 import math
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -113,10 +114,13 @@ class Shard:
     retry_at: float = 0.0
     failures: int = 0
     sending: Sequence[asyncpg.Record] = ()
-    """What it is about to send."""
+    """What it is about to send, in the round that began at `round_at`; on the loop's clock."""
+    round_at: float = 0.0
     unclear: int = 0
-    """Tries in a row that failed without a word of whose fault it was, the first of them `unclear_since`."""
-    unclear_since: float = 0.0
+    """Rounds in a row that failed without a word of whose fault it was, the last of them at `unclear_at`."""
+    unclear_at: float = 0.0
+    fails_alone: Counter[str] = field(default_factory=Counter)
+    """Topic -> rounds in which the broker took other topics, and not what is here of this one."""
     last: dict[tuple[str, str], int] = field(default_factory=dict)
     """The last sequence of recent (topic, key)s, to notice a broken order."""
 

@@ -2,7 +2,8 @@
 
 Cycle: read the rows that became visible since the cursor, send them shard by shard, move the cursor. Shards
 are leased (`leases`), cursors are saved behind (`leases`), reading is a window between snapshots (`window`),
-sending is a `Sink` (`publisher`). A crash costs copies of what was sent since the last save, never an event.
+sending is `sending` over a `Sink` (`publisher`). A crash costs copies of what was sent since the last save,
+never an event.
 """
 
 import asyncio
@@ -15,20 +16,18 @@ import asyncpg
 import structlog
 
 from contracts.topics import PARTITIONS
-from services.chassis import outbox_backlog, parked_rows
+from services.chassis import outbox_backlog
 from services.chassis import outbox_metrics as metrics
 from services.chassis.leases import Leases, Shard, Terms
 from services.chassis.parked_rows import OvertakenError
-from services.chassis.publisher import KafkaSink, RefusedError, Row, Sink, UnavailableError, UnclearError
-from services.chassis.send_span import send_span
+from services.chassis.publisher import KafkaSink, Row, Sink, UnavailableError
+from services.chassis.sending import Sending
 from services.chassis.supervision import keep_alive
 from services.chassis.wake import Waker
 from services.chassis.window import Backlog, Cursor, Page, read_level
 
 LOG = structlog.get_logger("relay")
 DRAIN_S: Final = 3.0
-UNCLEAR_TRIES: Final = 5
-"""So often what fails without a reason is only tried again; then the row is looked for whose fault it is."""
 
 SESSION: Final = {
     "jit": "off",
@@ -105,8 +104,9 @@ class Relay:
         self._backlogs: list[Backlog] = []
         self._new: set[asyncio.Task[None]] = set()
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._accepted: dict[tuple[int, str], float] = {}
-        """(partition, topic) -> when the broker last took something there, on the loop's clock."""
+        self._sending = Sending(
+            self.sink, self.leases, send_s=self.pace.send_s, got_through=self._got_through
+        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish until `stopping`, then hand the leases back.
@@ -272,16 +272,12 @@ class Relay:
     def _advance(self, shard: Shard, cursor: Cursor) -> None:
         shard.cursor = cursor
         shard.behind = cursor.page_to is not None
-        shard.failures = shard.unclear = 0
+        shard.failures = 0
         shard.busy = False
 
     async def _send(self, shard: Shard, rows: list[Row], cursor: Cursor) -> None:
-        shard.sending = rows
         try:
-            await self._send_unblocked(shard, rows)
-        except UnclearError as error:
-            self._suspect(shard)
-            self._back_off(shard, str(error))
+            await self._sending.send(shard, rows)
         except UnavailableError as error:
             self._back_off(shard, str(error))
         except OvertakenError:
@@ -294,8 +290,15 @@ class Relay:
             shard.check_order(rows)
             self._advance(shard, cursor)
         finally:
-            shard.sending, shard.busy = (), False
+            shard.busy = False
             self.leases.save_soon()
+
+    async def _retry_parked(self, shard: Shard) -> None:
+        shard.look_again_at = asyncio.get_running_loop().time() + self.pace.retry_look_s
+        try:
+            await self._sending.send_parked(shard)
+        finally:
+            shard.busy = False
 
     def _got_through(self, now: float) -> None:
         """The first to get through after a silence says that the broker is back: nobody waits any longer.
@@ -309,131 +312,6 @@ class Relay:
             self.told.set()
         self._through_at = now
 
-    async def _send_unblocked(self, shard: Shard, rows: list[Row]) -> None:
-        """Send the rows whose key is free, park those that wait behind a parked one."""
-        if shard.blocked:
-            waiting = [row for row in rows if (row["topic"], row["key"]) in shard.blocked]
-            if waiting:
-                await self._park(shard, waiting, "waits behind a parked record of its key")
-                rows = [row for row in rows if (row["topic"], row["key"]) not in shard.blocked]
-        if not rows:
-            return
-        try:
-            await self._send_within_lease(shard, rows)
-        except RefusedError as refusal:
-            await self._isolate(shard, refusal, rows)
-        except UnclearError as failure:
-            if shard.unclear < UNCLEAR_TRIES:
-                raise
-            await self._isolate(shard, failure, rows)
-
-    async def _isolate(self, shard: Shard, refusal: RefusedError | UnclearError, rows: list[Row]) -> None:
-        """Halve what was refused until the culprit stands alone; then park it and send the rest."""
-        rows = _not_stored(rows, refusal.rows[0])
-        if len(refusal.rows) == 1:
-            culprit = refusal.rows[0]
-            if isinstance(refusal, UnclearError) and not await self._takes_others(shard, culprit):
-                raise refusal
-            await self._park(shard, [culprit], str(refusal))
-            shard.blocked.add((culprit["topic"], culprit["key"]))
-            rest = [row for row in rows if row["id"] != culprit["id"]]
-            await self._send_unblocked(shard, rest)
-            return
-        middle = len(refusal.rows) // 2
-        second = {row["id"] for row in refusal.rows[middle:]}
-        await self._send_unblocked(shard, list(refusal.rows[:middle]))
-        # What was sent with the refused batch is sent again in its place, so that the order holds.
-        await self._send_unblocked(shard, [row for row in rows if row["id"] in second])
-        refused = {row["id"] for row in refusal.rows}
-        await self._send_unblocked(shard, [row for row in rows if row["id"] not in refused])
-
-    def _suspect(self, shard: Shard) -> None:
-        if not shard.unclear:
-            shard.unclear_since = asyncio.get_running_loop().time()
-        shard.unclear += 1
-
-    async def _takes_others(self, shard: Shard, culprit: Row) -> bool:
-        """Whether the broker has taken something else of that topic since: if not, the fault is no row's.
-
-        Of this partition, if there is another key to try it with; sent again in its place it is a copy. Which
-        one is left to chance: the next may be at fault itself.
-        """
-        others = _first_of_others(shard, culprit)
-        topic = culprit["topic"]
-        here = (at for (part, name), at in self._accepted.items()
-                if name == topic and (part == shard.part or not others))  # fmt: skip
-        if any(at > shard.unclear_since for at in here):
-            return True
-        if not others:
-            return False
-        try:
-            await self._send_within_lease(shard, [random.choice(others)])  # noqa: S311 - not a secret
-        except (RefusedError, UnavailableError):
-            return False
-        return True
-
-    async def _park(self, shard: Shard, rows: Sequence[Row], error: str) -> None:
-        try:
-            async with self.leases.connection() as connection:
-                await parked_rows.park(connection, self.leases.owner, shard.epoch, rows, error)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
-            raise UnavailableError(f"not parked: {failure!r}") from failure
-        LOG.error("parked", part=shard.part, topic=rows[0]["topic"], rows=len(rows), error=error)
-
-    async def _retry_parked(self, shard: Shard) -> None:
-        """Send what is due, or what somebody wants sent after all; then see which keys are still blocked."""
-        shard.look_again_at = asyncio.get_running_loop().time() + self.pace.retry_look_s
-        try:
-            async with self.leases.connection() as connection:
-                rows = await parked_rows.to_retry(connection, shard.part)
-            if rows:
-                await self._send_parked(shard, rows)
-            async with self.leases.connection() as connection:
-                shard.blocked = await parked_rows.blocked(connection, shard.part)
-        except (
-            UnavailableError,
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-        ) as error:
-            LOG.warning("parked rows not sent", part=shard.part, error=repr(error)[:500])
-        finally:
-            shard.busy = False
-
-    async def _send_parked(self, shard: Shard, rows: Sequence[Row]) -> None:
-        """One by one: a row that is refused again holds up what follows it in its key, and nothing else."""
-        sent: list[Row] = []
-        held_up: set[tuple[str, str]] = set()
-        try:
-            for row in rows:
-                if (row["topic"], row["key"]) in held_up:
-                    continue
-                try:
-                    await self._send_within_lease(shard, [row])
-                except (RefusedError, UnclearError) as refusal:
-                    held_up.add((row["topic"], row["key"]))
-                    async with self.leases.connection() as connection:
-                        await parked_rows.park_again(connection, row, str(refusal))
-                else:
-                    sent.append(row)
-        finally:
-            if sent:
-                async with self.leases.connection() as connection:
-                    await parked_rows.mark_published(connection, sent)
-
-    async def _send_within_lease(self, shard: Shard, rows: Sequence[Row]) -> None:
-        started = asyncio.get_running_loop().time()
-        within = min(shard.deadline - started, self.pace.send_s)
-        if within <= 0:
-            raise UnavailableError("the lease ran out")
-        with send_span(shard.part, rows):
-            await self.sink.publish(shard.part, rows, within)
-        now = asyncio.get_running_loop().time()
-        metrics.PUBLISH_SECONDS.observe(now - started)
-        self._accepted.update({(shard.part, topic): now for topic in count_published(rows)})
-        self._got_through(now)
-
     def _back_off(self, shard: Shard, error: str) -> None:
         """Failures of the broker or the way to it: for ever, ever slower, and nothing is given up."""
         pace = self.pace
@@ -443,36 +321,6 @@ class Relay:
         shard.behind = True
         shard.retry_at = asyncio.get_running_loop().time() + pause
         LOG.warning("not published", part=shard.part, error=error[:500], pause_s=round(pause, 2))
-
-
-def _not_stored(rows: list[Row], refused: Row) -> list[Row]:
-    """Without those of its topic before it: a topic goes batch by batch, each acknowledged first."""
-    place = next(n for n, row in enumerate(rows) if row["id"] == refused["id"])
-    return [row for n, row in enumerate(rows) if n >= place or row["topic"] != refused["topic"]]
-
-
-def _first_of_others(shard: Shard, culprit: Row) -> list[Row]:
-    """Of each other key of its topic that may be sent, the first row of those being sent."""
-    topic, first = culprit["topic"], dict[str, Row]()
-    for row in shard.sending:
-        if (
-            row["topic"] == topic
-            and (topic, row["key"]) not in shard.blocked
-            and row["key"] != culprit["key"]
-        ):
-            first.setdefault(row["key"], row)
-    return list(first.values())
-
-
-def count_published(rows: Sequence[Row]) -> dict[str, int]:
-    """Counts them, and returns how many there were of each topic."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        topic = row["topic"]
-        counts[topic] = counts.get(topic, 0) + 1
-    for topic, count in counts.items():
-        metrics.PUBLISHED.labels(topic).inc(count)
-    return counts
 
 
 def _by_cursor(shards: Iterable[Shard]) -> list[list[Shard]]:

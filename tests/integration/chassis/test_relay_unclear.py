@@ -16,7 +16,8 @@ from services.chassis.leases import Terms
 from services.chassis.murmur2 import partition_of
 from services.chassis.publisher import KafkaSink, RefusedError, Row, UnavailableError, UnclearError
 from services.chassis.publisher import _raise_failure as raise_failure
-from services.chassis.relay import UNCLEAR_TRIES, Pace, Relay
+from services.chassis.relay import Pace, Relay
+from services.chassis.sending import UNCLEAR_TRIES
 from tests import conftest
 from tests.support.torture.stub_broker import StubBroker, StubSink
 from tests.support.torture.writers import TELL
@@ -60,10 +61,11 @@ class Outbox:
     dsn: str
     broker: StubBroker = field(default_factory=StubBroker)
 
-    async def tell(self, *keys: str, sequence: int = 1) -> None:
+    async def tell(self, *keys: str, sequence: int = 1, topic: str = "order.placed") -> None:
         parts = [partition_of(key.encode(), PARTS) for key in keys]
+        told = TELL.replace("order.placed", topic)
         async with self.db.transaction() as tx:
-            await tx.execute(TELL, parts, list(keys), [sequence] * len(keys), [new_id() for _ in keys])
+            await tx.execute(told, parts, list(keys), [sequence] * len(keys), [new_id() for _ in keys])
 
     async def parked(self) -> list[asyncpg.Record]:
         async with self.db.transaction() as tx:
@@ -154,6 +156,74 @@ async def test_a_row_that_is_alone_is_judged_by_what_other_partitions_bring_to_i
         await outbox.tell(other)
         await until(lambda: _is(outbox, [(alone, "parked")]))
     assert outbox.arrived == [(other, 1)]
+
+
+async def test_a_row_alone_in_its_topic_is_parked_when_the_broker_goes_on_taking_other_topics(
+    outbox: Outbox,
+) -> None:
+    [alone], [other] = beside(1), beside(1, part=3)
+    await outbox.tell(alone, topic="order.state")
+    sink = Mumbling(outbox.broker, alone)
+
+    async def another_topic_goes_on(sequence: int) -> None:
+        await outbox.tell(other, sequence=sequence)
+        await until(lambda: _true((other, sequence) in outbox.arrived))
+
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(sink.mumbled > 2 * UNCLEAR_TRIES))
+        for sequence in (1, 2):
+            await another_topic_goes_on(sequence)
+            before = sink.mumbled
+            await until(lambda: _true(sink.mumbled > before + 2))  # noqa: B023 - awaited here
+            assert await outbox.parked() == [], "twice may be chance"
+        await another_topic_goes_on(3)
+        await until(lambda: _is(outbox, [(alone, "parked")]))
+
+
+async def test_a_row_alone_in_its_topic_does_not_hold_the_other_topics_of_its_partition(
+    outbox: Outbox,
+) -> None:
+    alone, *others = beside(3)
+    await outbox.tell(alone, topic="order.state")
+    await outbox.tell(*others)
+    async with outbox.relayed_by(Mumbling(outbox.broker, alone)):
+        await until(lambda: _is(outbox, [(alone, "parked")]))
+        await until(lambda: _true(len(outbox.arrived) == len(others)))
+
+
+class Fading(Mumbling):
+    """Mumbles for everything once it took the first key by itself; and is away for the second one."""
+
+    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:
+        if len(rows) == 1 and rows[0]["key"] in self.bad:
+            self.dumb = True
+            raise UnavailableError("planted")
+        await super().publish(part, rows, within_s)
+
+
+async def test_what_was_taken_in_an_earlier_round_speaks_against_nobody(outbox: Outbox) -> None:
+    innocent, bad = beside(2)
+    await outbox.tell(innocent, bad)
+    sink = Fading(outbox.broker, bad)
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(sink.dumb))
+        assert outbox.arrived == [(innocent, 1)]
+        before = sink.mumbled
+        await until(lambda: _true(sink.mumbled > before + UNCLEAR_TRIES))
+        assert await outbox.parked() == []
+
+
+async def test_a_row_that_goes_through_after_the_others_is_not_parked(outbox: Outbox) -> None:
+    key, other = beside(2)
+    await outbox.tell(key, other)
+    sink = Mumbling(outbox.broker, key)
+    # Whole until it is looked for, whole once more, and alone; then the other one gets through.
+    sink.most = UNCLEAR_TRIES + 2
+    async with outbox.relayed_by(sink):
+        await until(lambda: _true(len(outbox.arrived) == 2))
+    assert outbox.arrived == [(other, 1), (key, 1)]
+    assert sink.mumbled == sink.most
+    assert await outbox.parked() == []
 
 
 async def test_tried_again_such_a_row_holds_up_nobody_and_goes_when_it_can(outbox: Outbox) -> None:
