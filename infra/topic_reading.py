@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,10 +13,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from contracts.topics import BY_NAME
+from services.chassis.committed import UnsaidError, committed
 from services.chassis.records import Record, record_of
 
 TIMEOUT_MS: Final = 10_000
 START_WITHIN_S: Final = 10.0
+COORDINATED_WITHIN_S: Final = 5.0
 POLL_MS: Final = 200
 
 
@@ -63,9 +65,16 @@ class Topics:
         return found
 
     async def committed(self, service: str) -> dict[TopicPartition, int]:
-        """How far the group of that service has read, where it has read anything."""
-        offsets = await self.admin.list_consumer_group_offsets(f"{self.prefix}{service}")
-        return {place: one.offset for place, one in offsets.items() if one.offset >= 0}
+        """How far the group of that service has read, where it has read anything; raises TimeoutError.
+
+        Asked again while its coordinator loads what it knew, which takes a moment after a restart.
+        """
+        places = [place for topic in self.partitions.values() for place in topic]
+        async with asyncio.timeout(COORDINATED_WITHIN_S):
+            while True:
+                with suppress(UnsaidError):
+                    return await committed(self.admin, f"{self.prefix}{service}", places)
+                await asyncio.sleep(0.1)
 
     def chosen(self, topics: Iterable[str], part: int | None = None) -> list[TopicPartition]:
         """The partitions of these topics; of each only that one, if it is named."""

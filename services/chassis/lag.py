@@ -1,10 +1,13 @@
-"""How far the service's group is behind, by time: asked of the broker, so a dead consumer is visible too."""
+"""How far the service's group is behind, by time: asked of the broker, so a dead consumer is visible too.
+
+What the broker does not say is not shown: neither a topic that is not there, nor a group still being loaded.
+"""
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,7 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
-from services.chassis.gauges import MEASURED
+from services.chassis.committed import committed
+from services.chassis.gauges import MEASURED, refill
 from services.chassis.listener import Place
 
 LOG = structlog.get_logger("lag")
@@ -24,6 +28,9 @@ AGES_S: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21
 """How late is told in these steps, rounded up: the broker finds a time without sending a record."""
 LATER_S: Final = 30 * 86_400
 
+Late: TypeAlias = tuple[int, float]
+"""Records nobody took, and how many seconds ago the oldest was told (a step of `AGES_S`)."""
+
 LAG_SECONDS: Final = Gauge(
     "kb_consumer_lag_seconds", "Age of the oldest event not taken, rounded up to a step.", ["topic"]
 )
@@ -31,7 +38,7 @@ LAG_RECORDS: Final = Gauge("kb_consumer_lag_records", "Events told and not taken
 
 
 async def keep_looking(place: Place, service: str, topics: Sequence[str]) -> None:
-    """Measure for ever; while the broker is away, `kb_measured_timestamp_seconds` stands still."""
+    """Measure for ever; while not all can be seen, `kb_measured_timestamp_seconds` stands still."""
     while True:
         try:
             await _look_on(place, service, topics)
@@ -50,8 +57,9 @@ async def _look_on(place: Place, service: str, topics: Sequence[str]) -> None:
             await client.start()
         while True:
             async with asyncio.timeout(LOOK_S):
-                show(await unread(place, service, topics, admin, client), topics, place.prefix)
-            MEASURED.labels("lag").set_to_current_time()
+                found = await unread(place, service, topics, admin, client)
+            if show(found, topics):
+                MEASURED.labels("lag").set_to_current_time()
             await asyncio.sleep(LOOK_EVERY_S)
     finally:
         with suppress(TimeoutError):
@@ -66,21 +74,33 @@ async def unread(
     topics: Sequence[str],
     admin: AIOKafkaAdminClient,
     client: AIOKafkaConsumer,
-) -> dict[TopicPartition, tuple[int, float]]:
-    """The partitions that are behind: how many records, and how many seconds (a step of `AGES_S`)."""
-    described = await admin.describe_topics([f"{place.prefix}{topic}" for topic in topics])
-    partitions = [
-        TopicPartition(one["topic"], p["partition"]) for one in described for p in one["partitions"]
-    ]
+) -> dict[str, Late]:
+    """How late the group is on each of these topics that the broker has."""
+    partitions = await _partitions(place, topics, admin)
     ends = await client.end_offsets(partitions) if partitions else {}
-    committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
-    at = {tp: committed[tp].offset if tp in committed else 0 for tp in ends}
-    behind = [tp for tp, end in ends.items() if at[tp] < end]
+    at = await committed(admin, f"{place.prefix}{service}", partitions)
+    behind = [tp for tp, end in ends.items() if at.get(tp, 0) < end]
     first = await client.beginning_offsets(behind) if behind else {}
     # What retention has taken cannot be read any more.
-    next_ones = {tp: max(at[tp], first[tp]) for tp in behind if first[tp] < ends[tp]}
+    next_ones = {tp: max(at.get(tp, 0), first[tp]) for tp in behind if first[tp] < ends[tp]}
     ages = await _ages(client, next_ones)
-    return {tp: (ends[tp] - offset, ages[tp]) for tp, offset in next_ones.items()}
+    found: dict[str, Late] = dict.fromkeys(partitions.values(), (0, 0.0))
+    for tp, offset in next_ones.items():
+        records, age_s = found[partitions[tp]]
+        found[partitions[tp]] = records + ends[tp] - offset, max(age_s, ages[tp])
+    return found
+
+
+async def _partitions(
+    place: Place, topics: Sequence[str], admin: AIOKafkaAdminClient
+) -> dict[TopicPartition, str]:
+    """Each partition of these topics, with the topic's name as we call it."""
+    described = await admin.describe_topics([f"{place.prefix}{topic}" for topic in topics])
+    return {
+        TopicPartition(one["topic"], p["partition"]): one["topic"].removeprefix(place.prefix)
+        for one in described
+        for p in one["partitions"]
+    }
 
 
 async def _ages(
@@ -99,9 +119,11 @@ async def _ages(
     return ages
 
 
-def show(behind: Mapping[TopicPartition, tuple[int, float]], topics: Sequence[str], prefix: str) -> None:
-    """Set the gauges of all topics: of one that is not behind, to zero."""
-    for topic in topics:
-        mine = [one for tp, one in behind.items() if tp.topic == f"{prefix}{topic}"]
-        LAG_RECORDS.labels(topic).set(sum(records for records, _ in mine))
-        LAG_SECONDS.labels(topic).set(max((age_s for _, age_s in mine), default=0))
+def show(found: Mapping[str, Late], topics: Sequence[str]) -> bool:
+    """Set the gauges of the topics that could be seen, and no others; returns whether those were all."""
+    refill(LAG_RECORDS, {(topic,): records for topic, (records, _) in found.items()})
+    refill(LAG_SECONDS, {(topic,): age_s for topic, (_, age_s) in found.items()})
+    missing = [topic for topic in topics if topic not in found]
+    if missing:
+        LOG.error("topics missing", topics=missing)
+    return not missing

@@ -18,6 +18,7 @@ from faststream.kafka.message import KafkaMessage
 
 from contracts.topics import consumer_number
 from services.chassis.batch import Hearing, hear
+from services.chassis.committed import committed
 from services.chassis.consumer import Consumer
 from services.chassis.db import Database
 from services.chassis.offsets import Batch, Offsets
@@ -291,17 +292,13 @@ async def _caught_up(place: Place, service: str, topics: Sequence[str]) -> bool:
         ends = await _ends(place, described)
         # Where much is told there is always something unread: what counts is what was there when we asked.
         for _ in range(COMMITS_LOOKED_AT):
-            committed = await admin.list_consumer_group_offsets(f"{place.prefix}{service}")
-            if all(_has_read(committed.get(tp), end) for tp, end in ends.items()):
+            at = await committed(admin, f"{place.prefix}{service}", ends)
+            if all(at.get(tp, 0) >= end for tp, end in ends.items()):
                 return True
             await asyncio.sleep(COMMITTED_WITHIN_S / COMMITS_LOOKED_AT)
     finally:
         await admin.close()
     return False
-
-
-def _has_read(committed: Any, end: int) -> bool:  # noqa: ANN401 - aiokafka's OffsetAndMetadata, or None
-    return end == 0 or (committed is not None and bool(committed.offset >= end))
 
 
 async def _ends(place: Place, described: Sequence[dict[str, Any]]) -> dict[TopicPartition, int]:

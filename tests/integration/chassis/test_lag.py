@@ -4,16 +4,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import REGISTRY
 
 from services.chassis import lag
+from services.chassis.committed import UnsaidError
 from services.chassis.listener import Place
 from tests.support.waiting import until
 
@@ -28,6 +31,11 @@ class Broker:
     place: Place
     admin: AIOKafkaAdminClient
     client: AIOKafkaConsumer
+    seen: bool = False
+
+    def saw_all(self) -> bool:
+        """Whether the last look was a good one."""
+        return self.seen
 
     async def write(self, topic: str, *ages_ms: int) -> None:
         """Records into partition 3, so many milliseconds old."""
@@ -59,10 +67,12 @@ class Broker:
 
     async def look(self) -> dict[str, tuple[float | None, float | None]]:
         """By topic: records behind, and seconds."""
-        found = await lag.unread(self.place, "notifications", TOPICS, self.admin, self.client)
-        lag.show(found, TOPICS, self.place.prefix)
+        self.seen = lag.show(await self.unread(), TOPICS)
         names = ("kb_consumer_lag_records", "kb_consumer_lag_seconds")
         return {topic: (shown(names[0], topic), shown(names[1], topic)) for topic in TOPICS}
+
+    async def unread(self, service: str = "notifications") -> dict[str, lag.Late]:
+        return await lag.unread(self.place, service, TOPICS, self.admin, self.client)
 
 
 def shown(name: str, topic: str) -> float | None:
@@ -79,8 +89,8 @@ async def broker(kafka: str, topics: Callable[..., Awaitable[str]]) -> AsyncIter
     made = Broker(place, admin, client)
 
     async def answers() -> bool:
-        """The first question for a group makes the broker create the topic of its offsets."""
-        with suppress(GroupCoordinatorNotAvailableError):
+        """The first question for a group makes the broker create the topic of its offsets, and load it."""
+        with suppress(GroupCoordinatorNotAvailableError, UnsaidError):
             return bool(await made.look())
         return False
 
@@ -122,6 +132,45 @@ async def test_the_lag_grows_with_nobody_alive_to_read(broker: Broker) -> None:
 async def test_another_group_that_is_behind_is_none_of_ours(broker: Broker) -> None:
     await broker.write("payment.declined", HOUR_MS // 2)
     await broker.take("payment.declined", 1)
-    other = await lag.unread(broker.place, "bookings", TOPICS, broker.admin, broker.client)
-    assert [tp.topic.removeprefix(broker.place.prefix) for tp in other] == ["payment.declined"]
+    other = await broker.unread("bookings")
+    assert other == {"payment.returned": (0, 0), "payment.declined": (1, HOUR_MS // 1000)}
     assert (await broker.look())["payment.declined"] == (0, 0)
+
+
+class Loading(AIOKafkaAdminClient):  # type: ignore[misc]
+    """Asks a coordinator that still loads the groups it has been given: an error, and nothing beside it."""
+
+    async def _send_request(self, request: Any, node_id: int | None = None) -> Any:  # noqa: ANN401
+        if isinstance(request, OffsetFetchRequest):
+            return OffsetFetchResponse_v3(0, [], GroupLoadInProgressError.errno)
+        return await super()._send_request(request, node_id)
+
+
+async def test_a_group_that_is_still_being_loaded_has_not_left_everything_unread(broker: Broker) -> None:
+    await broker.write("payment.returned", HOUR_MS)
+    await broker.take("payment.returned", 1)
+    broker.admin, told = Loading(bootstrap_servers=broker.place.kafka), broker.admin
+    await broker.admin.start()
+    try:
+        with pytest.raises(UnsaidError):
+            await broker.look()
+    finally:
+        await broker.admin.close()
+        broker.admin = told
+    assert (await broker.look())["payment.returned"] == (0, 0)
+
+
+async def test_of_a_topic_that_is_not_there_nothing_is_shown_and_the_look_is_no_good_one(
+    broker: Broker,
+) -> None:
+    await broker.write("payment.returned", 500)
+    await broker.look()
+    assert broker.saw_all()
+    await broker.admin.delete_topics([f"{broker.place.prefix}payment.declined"])
+
+    async def gone() -> bool:
+        return (await broker.look())["payment.declined"] == (None, None)
+
+    await until(gone)
+    assert not broker.saw_all()
+    assert (await broker.look())["payment.returned"][0] == 1
