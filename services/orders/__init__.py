@@ -11,5 +11,5 @@ Offers:  GET /v1/cart, PUT /v1/cart/items/{sku}, DELETE /v1/cart/items/{sku}, PO
          POST /v1/orders/{id}/items/{item_id}/cancel, GET /v1/vendor/items,
          POST /v1/vendor/items/{id}/status, GET /v1/admin/orders
 Heals:   cancel_unreserved, expire_unpaid, expire_unconfirmed_phones, release_long_reviews,
-         refund_unprocessed, expire_cart_lines, repair_rollups, alarm_paid_unreserved
+         refund_unprocessed, expire_cart_lines, repair_rollups, alarm_paid_unreserved, alarm_unrefunded
 """

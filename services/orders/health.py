@@ -28,7 +28,10 @@ def numbers_of(limits: Limits) -> Numbers:
     async def numbers(tx: Tx, now: datetime) -> dict[str, Any]:
         since = newest_since(now - DAY)
         waiting = await health.under_way(tx, list(longest(limits)), MOST)
-        paid = len(await timers.paid_unreserved(tx, now, limits.reserve_s, MOST))
+        alarms = {
+            "paid_checkout": len(await timers.paid_unreserved(tx, now, limits.reserve_s, MOST)),
+            "refund_pending": len(await timers.unrefunded(tx, now, limits.refund_s, MOST)),
+        }
         return {
             "counts": {
                 "under_way": {stage: one.number for stage, one in waiting.items()},
@@ -36,7 +39,7 @@ def numbers_of(limits: Limits) -> Numbers:
                 "orders_last_day": await health.newest_orders(tx, since, MOST),
             },
             "stuck": await health.stuck_checkouts(tx, longest(limits), MOST)
-            | ({"paid_checkout": paid} if paid else {}),
+            | {kind: number for kind, number in alarms.items() if number},
             "orders_without_items": await health.orders_without_items(tx, since, MOST),
         }
 
@@ -44,7 +47,7 @@ def numbers_of(limits: Limits) -> Numbers:
 
 
 def measuring(limits: Limits) -> Measure:
-    """The same as gauges, with what is stuck by these limits; what is paid and unreserved, a duty says."""
+    """The same as gauges, with what is stuck by these limits; what only a person can move, duties say."""
     stages = longest(limits)
 
     async def measure(tx: Tx) -> None:

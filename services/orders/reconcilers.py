@@ -40,6 +40,8 @@ class Limits:
     review_s: float = 7_200
     process_s: float = 7_200
     phone_s: float = 1_800
+    refund_s: float = 90_000
+    """An hour more than the person has who sends the money back."""
 
 
 DEFAULT: Final = Limits()
@@ -113,6 +115,15 @@ async def alarm_paid_unreserved(tx: Tx, now: datetime, limits: Limits = DEFAULT)
     return len(found)
 
 
+@every(seconds=60, alarm=STUCK.labels("refund_pending"))
+async def alarm_unrefunded(tx: Tx, now: datetime, limits: Limits = DEFAULT) -> int:
+    """The money is not back: nobody has sent it, or payments never heard of it, or we not of the refund."""
+    found = await timers.unrefunded(tx, now, limits.refund_s, MOST)
+    if found:
+        LOG.error("not refunded", checkouts=len(found), oldest=str(found[0]))
+    return len(found)
+
+
 async def _end(tx: Tx, due: Mapping[UUID, Checkout]) -> int:
     return len((await checkout.expire(tx, due)).changed) if due else 0
 
@@ -126,6 +137,7 @@ ALL: Final = (
     expire_cart_lines,
     repair_rollups,
     alarm_paid_unreserved,
+    alarm_unrefunded,
 )
 
 

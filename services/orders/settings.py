@@ -20,6 +20,8 @@ class OrdersSettings(OwnerSettings):
     """Beyond `pay_within_s`: until then payments has asked the gateway for the last time."""
     review_within_s: int = Field(default=7_200, ge=1)
     process_within_s: int = Field(default=7_200, ge=1)
+    refund_within_s: int = Field(default=90_000, ge=1)
+    """How long money may be on its way back; payments calls somebody for a refund it knows of after a day."""
     confirm_phone_within_s: int = Field(default=1_800, ge=1)
     look_every_s: float = Field(default=10.0, gt=0)
     lock_wait_ms: int = Field(default=250, ge=1)
@@ -34,4 +36,5 @@ class OrdersSettings(OwnerSettings):
             review_s=self.review_within_s,
             process_s=self.process_within_s,
             phone_s=self.confirm_phone_within_s,
+            refund_s=self.refund_within_s,
         )

@@ -108,6 +108,14 @@ PAID_UNRESERVED = """
     limit $3
 """
 
+UNREFUNDED = """
+    select order_id
+    from checkouts
+    where stage = 'refund_pending' and since <= $1::timestamptz - make_interval(secs => $2)
+    order by since
+    limit $3
+"""
+
 MISROLLED = """
     select order_id
     from orders
@@ -181,3 +189,8 @@ async def find_misrolled(tx: Tx, most: int) -> list[UUID]:
 async def paid_unreserved(tx: Tx, now: datetime, limit_s: float, most: int) -> list[UUID]:
     """Checkouts that were paid and still wait for the first word about their stock, oldest first."""
     return [row["order_id"] for row in await tx.fetch(PAID_UNRESERVED, now, limit_s, most)]
+
+
+async def unrefunded(tx: Tx, now: datetime, limit_s: float, most: int) -> list[UUID]:
+    """Checkouts whose money has been on its way back for so long, oldest first."""
+    return [row["order_id"] for row in await tx.fetch(UNREFUNDED, now, limit_s, most)]

@@ -120,6 +120,13 @@ async def _processing(place: Place) -> None:
     await place.world.hear(making.verified(waiting.order_id, 6, waiting.total_paisa or 0))
 
 
+async def _refunding(place: Place) -> None:
+    waiting = await place.world.awaiting_payment(new_id())
+    await place.world.hear(making.failed(waiting.order_id, 5))
+    await place.world.hear(making.verified(waiting.order_id, 6, waiting.total_paisa or 0))
+    await place.world.hear(making.rejected(await place.world.read(waiting.order_id)))
+
+
 async def _phoning(place: Place) -> None:
     await place.world.put(user := new_id(), kurta=1)
     [placed] = (await place.world.place(user, method="cod")).changed.values()
@@ -136,6 +143,7 @@ MADE: Final = {
     "confirmed": _confirmed,
     "reviewed": _reviewed,
     "processing": _processing,
+    "refunding": _refunding,
     "phoning": _phoning,
     "cart": _cart,
 }
@@ -215,7 +223,7 @@ SCENARIOS: Final = {
         spoil=("update order_items set status = 'delivered', delivered_at = now()",),
     ),
     **{one.name: sweeps(one.name, idle=one.name != "forget_old_answers") for one in HOUSEKEEPING},
-    **{one: heals(one, "unpaid", "confirmed", idle=True) for one in alarms(reconcilers)},
+    **{one: heals(one, "unpaid", "confirmed", "refunding", idle=True) for one in alarms(reconcilers)},
     "POST /v1/checkouts": Scenario(_places),
     "POST /v1/checkouts/{id}/cancel": Scenario(_cancels),
     "PUT /v1/cart/items/{sku}": Scenario(_puts, frozenset({"cart_lines.expires_at"})),

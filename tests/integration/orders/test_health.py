@@ -91,3 +91,28 @@ async def test_a_paid_checkout_without_a_word_about_its_stock_calls_somebody(ord
         await measuring(Limits())(tx)
     assert REGISTRY.get_sample_value("kb_stuck_work", {"kind": "checkout_reserving"}) == 1
     assert (await orders.read(paid.order_id)).stage == "reserving", "it is not ours to give up"
+
+
+async def test_money_that_does_not_come_back_calls_somebody_an_hour_after_payments_does(
+    orders: Orders,
+) -> None:
+    waiting = await orders.awaiting_payment(new_id())
+    await orders.hear(making.failed(waiting.order_id, 5))
+    await orders.hear(making.verified(waiting.order_id, 6, waiting.total_paisa or 0))
+    await orders.as_admin(AGE, 90_001)
+    await orders.hear(making.rejected(await orders.read(waiting.order_id)))
+    assert (await orders.read(waiting.order_id)).stage == "refund_pending"
+
+    async def look() -> int | None:
+        return await run_once(reconcilers.alarm_unrefunded, orders.db, read)
+
+    assert await look() == 0, "it counts from when the money was to go back"
+    await orders.as_admin(AGE, 90_001)
+    with structlog.testing.capture_logs() as said:
+        assert await look() == 1
+    assert [(line["log_level"], line["oldest"]) for line in said] == [("error", str(waiting.order_id))]
+    assert REGISTRY.get_sample_value("kb_stuck_work", {"kind": "refund_pending"}) == 1
+    assert (await numbers(orders))["stuck"] == {"refund_pending": 1}
+    await orders.hear(making.refunded(waiting.order_id, 7))
+    assert await look() == 0
+    assert (await numbers(orders))["stuck"] == {}
