@@ -10,6 +10,7 @@ import typer
 
 from infra import databases
 from infra.asking import UNREACHABLE, why
+from infra.desk import yourself
 from infra.parts import ROOT
 from services.chassis import outbox_reset
 from services.chassis.relay import FUTURE_CURSORS
@@ -44,6 +45,7 @@ class Found:
 @outbox.command()
 def reset(
     service: Annotated[str, typer.Option(help="Whose outbox: orders, inventory, payments.")],
+    reason: Annotated[str, typer.Option(help="Why; it is written into the operators' log.")],
     database: Annotated[
         str | None, typer.Option(help="DSN of that database, as an administrator; a stack knows its own.")
     ] = None,
@@ -51,13 +53,15 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Let a service publish again whose database was restored from a dump."""
+    if not reason.strip():
+        _refuse("say why: the operators' log takes nothing without a reason")
     dsn = database or _of_stack(instance, service)
     try:
         found = asyncio.run(_look(dsn))
         typer.echo(_described(service, found))
         if not yes:
             typer.confirm("Reset it?", abort=True)
-        count = asyncio.run(_reset(dsn))
+        count = asyncio.run(_reset(dsn, service, reason))
     except UNREACHABLE as error:
         _refuse(f"not possible: {why(error)}; `kb doctor` says what is up and what to do")
     if count is None:
@@ -94,7 +98,7 @@ def _described(service: str, found: Found) -> str:
     return f"{state}\n{WHAT_IT_DOES}"
 
 
-async def _reset(dsn: str) -> int | None:
+async def _reset(dsn: str, service: str, reason: str) -> int | None:
     """How many events were unpublished; None, and nothing done, while a relay publishes."""
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
@@ -102,7 +106,7 @@ async def _reset(dsn: str) -> int | None:
             await connection.execute(LOCK_SHARDS)
             if await connection.fetchval(PUBLISHING):
                 return None
-            return await outbox_reset.reset(connection)
+            return await outbox_reset.reset(connection, service, actor=yourself(), reason=reason)
     finally:
         await connection.close()
 

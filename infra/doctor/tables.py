@@ -86,7 +86,8 @@ async def relays(patient: Patient) -> list[Finding]:
             found.append(
                 Finding(
                     f"the relay's cursors of {service} are of another server's transactions: {foreign[0]}",
-                    f"the database was restored from a dump: `kb outbox reset --service {service}`",
+                    "the database was restored from a dump: "
+                    f"`kb outbox reset --service {service} --reason ...`",
                 )
             )
         parts = [row["part"] for row in await patient.asked.rows(service, UNPUBLISHED_BY)]

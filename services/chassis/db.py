@@ -79,7 +79,8 @@ class Tx:
         self._now = now
 
 
-async def _prepare_connection(connection: asyncpg.Connection) -> None:
+async def prepare_connection(connection: asyncpg.Connection) -> None:
+    """JSON is given and taken as Python's values, as every statement of ours expects."""
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -133,7 +134,7 @@ class Database:
             self.dsn,
             min_size=0,
             max_size=self.size,
-            init=_prepare_connection,
+            init=prepare_connection,
             reset=_keep_session,
             command_timeout=COMMAND_S,
             max_inactive_connection_lifetime=0,

@@ -5,8 +5,13 @@ written again, with the ids of its events, and the cursors start from now.
 """
 
 from typing import Final
+from uuid import UUID
 
 import asyncpg
+
+from services.chassis import operator_log
+from services.chassis.db import Tx, prepare_connection
+from services.chassis.operator_log import Action
 
 # Before anything of ours gets a transaction id: what we write afterwards is then outside of this snapshot.
 NOW_VISIBLE: Final = "select pg_current_snapshot()::text"
@@ -34,11 +39,13 @@ START_FROM: Final = """
 """
 
 
-async def reset(admin: asyncpg.Connection) -> int:
+async def reset(admin: asyncpg.Connection, service: str, *, actor: UUID, reason: str) -> int:
     """Rewrite what is unpublished and restart the cursors; returns how many rows that were.
 
-    For the owner of the tables, with no relay running. Harmless when nothing is wrong.
+    For the owner of the tables, with no relay running. Harmless when nothing is wrong. Who did it and why is
+    written into the operators' log with it.
     """
+    await prepare_connection(admin)
     async with admin.transaction():
         snapshot = await admin.fetchval(NOW_VISIBLE)
         await admin.execute(LOCK)
@@ -47,4 +54,6 @@ async def reset(admin: asyncpg.Connection) -> int:
         await admin.execute(EMPTY)
         await admin.execute(TELL_AGAIN)
         await admin.execute(START_FROM, snapshot)
+        done = Action(actor, "outbox.reset", service, reason, {"unpublished": count})
+        await operator_log.record(Tx(admin), done)
     return count

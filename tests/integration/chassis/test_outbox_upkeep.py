@@ -99,7 +99,7 @@ async def test_after_a_restore_what_was_unpublished_is_published_once(
         "update outbox_shard set snap = format('%s:%s:', x, x)::pg_snapshot"
         " from (select xid as x from outbox order by id offset 2 limit 1) as unpublished"
     )
-    assert await outbox_reset.reset(admin) == 2
+    assert await outbox_reset.reset(admin, "orders", actor=UUID(int=7), reason="restored") == 2
     await admin.close()
     assert [one.event_id for one in await publish_all(db)] == IDS[2:]
     assert await publish_all(db) == []

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "events tail": ("--no-follow",),
     "find": (ID,),
     "heal": ("--list",),
-    "outbox reset": ("--service", "orders", "--yes"),
+    "outbox reset": ("--service", "orders", "--yes", *WHY),
     "parked dry-run": ("orders.in.1",),
     "parked edit": ("orders.in.1", "-", *WHY),
     "parked list": (),

@@ -71,7 +71,9 @@ def test_the_rule_about_commands_sees_what_cannot_be_typed(planted: str) -> None
     assert wrong_with(planted) is not None
 
 
-@pytest.mark.parametrize("right", ["kb audit", "kb outbox reset --service <name>", "make test"])
+@pytest.mark.parametrize(
+    "right", ["kb audit", "kb outbox reset --service <name> --reason <why>", "make test"]
+)
 def test_the_rule_about_commands_accepts_what_can(right: str) -> None:
     assert wrong_with(right) is None
 
