@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import Counter as Counted
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 CUTTING_S = 45.0
 """How long a batch is then cut whose statements are cancelled; later it is read again, what is done stays.
 
-Enough for three cuts that each take a statement's whole time; both are less than `progress.STUCK_S`.
+Enough for three cuts that each take a statement's whole time.
 """
 DURATION = Histogram(
     "messaging_process_duration_seconds",
@@ -42,11 +42,16 @@ OUTCOMES = ("changed", "unchanged", "refused", "never", "duplicate", FAILED, MAL
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Where a batch is heard: the database, the consumer number of the topic, and who hears it."""
+    """Where a batch is heard: the database, the consumer number of the topic, and who hears it.
+
+    `alive` is called after every try that failed, and between the parts of a batch that is cut: as long as it
+    is, nobody is stuck.
+    """
 
     db: Database
     number: int
     subscription: Subscription[Any]
+    alive: Callable[[], None] = lambda: None
 
 
 class _WaitingKeys(Exception):  # noqa: N818 - control flow: the batch is run again without these
@@ -117,6 +122,7 @@ async def _cut(hearing: Hearing, heard: Sequence[Heard], until: float) -> None:
         width = math.ceil(len(keys) / (8 if is_out_of_time(error) else 2))
         for start in range(0, len(keys), width):
             part = set(keys[start : start + width])
+            hearing.alive()
             await _cut(hearing, [one for one in heard if one.key in part], until)
 
 
@@ -165,6 +171,7 @@ async def _patiently(
             async with hearing.db.transaction() as tx:
                 tally = await _transact(tx, hearing, heard, parked, claiming)
         except Exception as error:
+            hearing.alive()
             if not is_transient(error) or time.monotonic() > until:
                 raise
             LOG.warning("again", topic=hearing.subscription.event.TOPIC, error=repr(error)[:300])

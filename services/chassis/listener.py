@@ -184,7 +184,7 @@ class Listener:
             await msg.ack()
             await self.offsets.note_all()
         except Exception:
-            self.progress.note_failure(time.monotonic())
+            self._note_life()
             # FastStream rewinds and reads again at once; a failure that stays must not spin.
             await asyncio.sleep(REWIND_PAUSE_S)
             raise
@@ -197,12 +197,16 @@ class Listener:
             subscription = self.consumer.subscriptions[topic]
             now_ms = time.time_ns() // 1_000_000
             found = [read(record, subscription.event, now_ms) for record in records]
-            hearing = Hearing(self.db, consumer_number(self.consumer.service, topic), subscription)
+            number = consumer_number(self.consumer.service, topic)
+            hearing = Hearing(self.db, number, subscription, alive=self._note_life)
             await hear(
                 hearing,
                 [one for one in found if isinstance(one, Heard)],
                 [one for one in found if isinstance(one, Malformed)],
             )
+
+    def _note_life(self) -> None:
+        self.progress.note_life(time.monotonic())
 
     def _by_topic(self, raws: Sequence[Any]) -> dict[str, list[Record]]:
         by_topic: dict[str, list[Record]] = {}

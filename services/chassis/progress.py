@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-STUCK_S = 120.0
-"""Longer than a batch may take that is tried again and again while the database is away."""
+STUCK_S = 60.0
+"""Longer than a single try of a batch takes; one that fails is a sign of life."""
+LOOKED_WITHIN_S = 10.0
+"""Looks further apart say nothing of the time between them: the process was frozen, or could not see."""
 
 
 @dataclass(slots=True)
@@ -14,23 +16,26 @@ class Progress:
     """What was seen at the last looks; all times are those of one monotonic clock, in seconds."""
 
     moved: dict[TopicPartition, tuple[int, float]] = field(default_factory=dict)
-    failed_at: float = float("-inf")
+    looked_at: float = float("-inf")
+    alive_at: float = float("-inf")
 
-    def note_failure(self, now: float) -> None:
-        """A batch was given up and will be read again: reading works, and what is read is not taken."""
-        self.failed_at = now
+    def note_life(self, now: float) -> None:
+        """A batch has failed and is tried again: reading works, and what is read is not taken."""
+        self.alive_at = now
 
     def is_stuck(self, places: Iterable[tuple[TopicPartition, int | None, int]], now: float) -> bool:
         """Whether some of these partitions (with their end and our position) should have moved for long.
 
-        A batch that failed lately is a sign of life: the position is set back and forward again between two
-        looks, and a new process would not bring the database back.
+        A batch that failed lately is a sign of life: a new process would not bring its database back. Given
+        up, it sets the position back and forward again between two looks. One that takes effect is none:
+        another partition may hang beside it.
         """
-        seen, self.moved = self.moved, {}
+        seen = self.moved if now - self.looked_at <= LOOKED_WITHIN_S else {}
+        self.moved, self.looked_at = {}, now
         waiting = False
         for partition, end, position in places:
             at, since = seen.get(partition, (position, now))
             self.moved[partition] = (position, since if at == position else now)
             behind = end is not None and end > position
             waiting |= behind and now - self.moved[partition][1] > STUCK_S
-        return waiting and now - self.failed_at > STUCK_S
+        return waiting and now - self.alive_at > STUCK_S

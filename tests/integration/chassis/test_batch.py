@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from contracts.payments import PaymentReturned
 from services.chassis import batch
 from services.chassis.batch import Hearing, hear
-from services.chassis.consumer import Subscription
+from services.chassis.consumer import Handler, Subscription
 from services.chassis.db import Tx
 from services.chassis.decisions import Never, NotYet, Verdicts
 from services.chassis.records import Malformed, Record
@@ -200,6 +200,8 @@ class Slow:
     effects: Effects
     keys: set[UUID]
     sizes: list[int] = field(default_factory=list)
+    signs: list[int] = field(default_factory=list)
+    """After how many calls the batch was known to be alive."""
 
     async def handle(self, tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
         self.sizes.append(len(events))
@@ -210,7 +212,14 @@ class Slow:
 
     async def hear(self, keys: Sequence[UUID]) -> None:
         records = [heard(event(key, 1), offset=place) for place, key in enumerate(keys)]
-        await hear(Hearing(self.effects.db, NUMBER, Subscription(PaymentReturned, self.handle)), records, [])
+        await hear(self.hearing(self.handle), records, [])
+
+    def hearing(self, handle: Handler[PaymentReturned]) -> Hearing:
+        subscription = Subscription(PaymentReturned, handle)
+        return Hearing(self.effects.db, NUMBER, subscription, alive=self._note_life)
+
+    def _note_life(self) -> None:
+        self.signs.append(len(self.sizes))
 
 
 async def test_a_key_whose_statement_always_takes_too_long_is_cut_out_and_parked(
@@ -223,6 +232,7 @@ async def test_a_key_whose_statement_always_takes_too_long_is_cut_out_and_parked
     assert await effects.parked() == [(str(keys[77]), "parked", "QueryCanceledError")]
     assert await effects.admin.fetchval("select count(distinct key) from effects") == 199
     assert sum(size > 1 for size in slow.sizes) <= 1 + 8 + 8, "cut in eighths: each failure takes its time"
+    assert {*slow.signs} == {*range(1, len(slow.sizes))}, "alive before each part of the cut"
 
 
 async def test_a_statement_that_takes_too_long_is_tried_again_before_it_is_cut(effects: Effects) -> None:
@@ -235,8 +245,9 @@ async def test_a_statement_that_takes_too_long_is_tried_again_before_it_is_cut(e
         return await slow.handle(tx, events)
 
     records = [heard(event(key, 1), offset=place) for place, key in enumerate(keys)]
-    await hear(Hearing(effects.db, NUMBER, Subscription(PaymentReturned, handle)), records, [])
+    await hear(slow.hearing(handle), records, [])
     assert slow.sizes == [2, 2, 2]
+    assert slow.signs == [1, 2], "alive after each try that failed, and not for one that took effect"
     assert await effects.parked() == []
 
 

@@ -281,7 +281,7 @@ async def _reached(world: World, count: int) -> bool:
 
 
 async def _has_failed(listener: Listener) -> bool:
-    return listener.progress.failed_at > 0
+    return listener.progress.alive_at > 0
 
 
 async def _share(listeners: Sequence[Listener], partitions: Sequence[int]) -> bool:
