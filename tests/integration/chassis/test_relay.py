@@ -1,10 +1,7 @@
 """The relay on a real broker: what is told arrives as promised, whoever dies, whatever is refused."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import cast
 from uuid import UUID, uuid4
@@ -24,7 +21,7 @@ from services.chassis.ids import new_id
 from services.chassis.leases import Terms
 from services.chassis.murmur2 import partition_of
 from services.chassis.outbox_metrics import ORDER_VIOLATION, PRODUCER_REBUILD
-from services.chassis.publisher import KafkaSink, RefusedError, Row, UnavailableError
+from services.chassis.publisher import KafkaSink, RefusedError, Row
 from services.chassis.relay import ForeignCursorError, Pace, Relay
 from services.chassis.window import COLUMNS
 from tests import conftest
@@ -369,69 +366,6 @@ async def test_a_broker_that_goes_away_and_comes_back_loses_nothing(world: World
         assert len(ids) == 100
     finally:
         await own.stop()
-
-
-class Flaky:
-    """A way to a broker that stands still for some partitions."""
-
-    def __init__(self, *away: int) -> None:
-        self.away = set(away)
-        self.tried: Counter[int] = Counter()
-
-    async def publish(self, part: int, rows: Sequence[Row], within_s: float) -> None:  # noqa: ARG002
-        self.tried[part] += 1
-        if part in self.away:
-            raise UnavailableError("away")
-
-    async def close(self) -> None:
-        pass
-
-
-def _pace(send_s: float) -> Pace:
-    return replace(BRISK, first_pause_s=3600.0, longest_pause_s=3600.0, send_s=send_s)
-
-
-async def test_the_first_to_get_through_after_an_outage_lets_all_others_try(world: World) -> None:
-    keys = _of_parts(0, 1, 2)
-    sink = Flaky(0, 1, 2)
-    relay = Relay(world.dsn, service="payments", kafka="", sink=sink, pace=_pace(send_s=0.001))
-    async with running(relay):
-        await world.tell([declined(keys[part]) for part in (0, 1)])
-        await until(partial(_has_tried, sink, 0, 1))
-        await until(partial(_has_tried, sink, 1, 1))
-        sink.away.clear()
-        await world.tell([declined(keys[2])])
-        await until(world.published, within_s=10)
-
-
-async def test_a_partition_that_is_away_by_itself_is_not_tried_whenever_another_gets_through(
-    world: World,
-) -> None:
-    keys = _of_parts(0, 2)
-    sink = Flaky(0)
-    relay = Relay(world.dsn, service="payments", kafka="", sink=sink, pace=_pace(send_s=3600.0))
-    async with running(relay):
-        await world.tell([declined(keys[2])])
-        await until(world.published)
-        await world.tell([declined(keys[0])])
-        await until(partial(_has_tried, sink, 0, 1))
-        for sequence in range(2, 6):
-            await world.tell([declined(keys[2])], first=sequence)
-            await until(partial(_has_tried, sink, 2, sequence))
-    assert sink.tried[0] == 1
-
-
-async def _has_tried(sink: Flaky, part: int, times: int) -> bool:
-    return sink.tried[part] == times
-
-
-def _of_parts(*parts: int) -> dict[int, UUID]:
-    """A key of each of these partitions."""
-    found: dict[int, UUID] = {}
-    while not found.keys() >= set(parts):
-        key = uuid4()
-        found[partition_of(str(key).encode(), PARTITIONS)] = key
-    return found
 
 
 class Bulky(PaymentHeld):

@@ -1,12 +1,15 @@
 """More waits to be published than we take: no new checkouts, everything else goes on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from services.chassis import ops, outbox_backlog
 from services.chassis.back_pressure import STALE_S, Pressure
+from services.chassis.db import Database, Tx
 from services.chassis.errors import Problem
 from services.chassis.ids import new_id
 from services.chassis.outbox_backlog import Backlog
@@ -68,6 +71,49 @@ async def test_the_backlog_is_measured_again_and_again(orders: Orders) -> None:
     finally:
         stopping.set()
         await watching
+
+
+CRAWL = """
+    alter table outbox_shard rename to real_shard;
+    create view outbox_shard as select real_shard.* from real_shard, pg_sleep(60);
+    grant select on outbox_shard to kb_orders;
+"""
+
+
+class Hasty(Database):
+    """Gives no statement much time."""
+
+    @asynccontextmanager
+    async def transaction(self, *, lock_timeout_ms: int | None = None) -> AsyncIterator[Tx]:
+        async with super().transaction(lock_timeout_ms=lock_timeout_ms) as tx:
+            await tx.execute("set local statement_timeout = '20ms'")
+            yield tx
+
+
+async def test_a_backlog_that_takes_too_long_to_measure_opens_no_door(orders: Orders) -> None:
+    await orders.as_admin(CRAWL)
+    hasty = Hasty(orders.db.dsn, name="hasty", size=1)
+    pressure, stopping = Pressure(most_rows=1, most_age_s=600.0), asyncio.Event()
+    pressure.note(Backlog(depth=9, oldest_age_s=0.0, shards=12, owned=12))
+    pressure.measured_at -= STALE_S + 1
+    assert pressure.over is None
+
+    async def over() -> bool:
+        return pressure.over == "rows"
+
+    watching = asyncio.create_task(ops.watch_outbox(hasty, pressure, stopping))
+    try:
+        await until(over, what="what was known goes on to be so")
+    finally:
+        stopping.set()
+        await watching
+        await hasty.close()
+
+
+def test_a_backlog_of_which_nothing_was_ever_known_closes_no_door() -> None:
+    pressure = Pressure(most_rows=1, most_age_s=600.0)
+    pressure.keep()
+    pressure.check()
 
 
 def test_an_old_measurement_refuses_nobody() -> None:

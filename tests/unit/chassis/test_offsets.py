@@ -162,6 +162,7 @@ async def test_a_commit_that_never_ends_is_left_and_made_again(monkeypatch: pyte
     client.fails = 1
     offsets = Offsets(lambda: client)
     await heard(offsets, (A, 7))
-    assert not await offsets.flush()
-    assert await offsets.flush()
+    async with asyncio.timeout(5):
+        assert not await offsets.flush()
+        assert await offsets.flush()
     assert client.committed == [{A: 8}]
