@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -190,6 +191,31 @@ async def waiting_for_a_lock(effects: Effects, statement: str) -> AsyncIterator[
     yield
 
 
+@dataclass
+class Held:
+    """A handler that stands still in its transaction until it may finish, well or with an error."""
+
+    effects: Effects
+    error: Exception | None = None
+    at_work: asyncio.Event = field(default_factory=asyncio.Event)
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
+        self.at_work.set()
+        await self.finish.wait()
+        if self.error is not None:
+            raise self.error
+        return await self.effects.handle(tx, events)
+
+    async def retries(self) -> "asyncio.Task[bool]":
+        """The retrier, at work on what is parked."""
+        await self.effects.admin.execute(DUE)
+        subscribed = {NUMBER: Subscription(PaymentReturned, self.handle)}
+        retrying = asyncio.create_task(retry_one(self.effects.db, subscribed))
+        await self.at_work.wait()
+        return retrying
+
+
 def hearing(effects: Effects, handler: Any = None) -> Hearing:  # noqa: ANN401
     return Hearing(effects.db, NUMBER, Subscription(PaymentReturned, handler or effects.handle))
 
@@ -204,20 +230,12 @@ async def test_a_batch_before_the_retrier_parks_behind_and_is_drained(effects: E
 async def test_a_batch_that_comes_while_the_retrier_works_waits_and_goes_after_it(effects: Effects) -> None:
     """The retrier holds the key when the batch asks: the batch must see it released, its effects included."""
     key = await poisoned(effects, 1)
-    await effects.admin.execute(DUE)
-    at_work, finish = asyncio.Event(), asyncio.Event()
-
-    async def slowly(tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
-        at_work.set()
-        await finish.wait()
-        return await effects.handle(tx, events)
-
-    retrying = asyncio.create_task(retry_one(effects.db, {NUMBER: Subscription(PaymentReturned, slowly)}))
-    await at_work.wait()
+    held = Held(effects)
+    retrying = await held.retries()
     arriving = asyncio.create_task(hear(hearing(effects), [heard(event(key, 2), offset=9)], []))
     async with waiting_for_a_lock(effects, "%for share%"):
         assert not arriving.done()
-        finish.set()
+        held.finish.set()
     await asyncio.gather(retrying, arriving)
     assert await effects.written(key) == [1, 2]
     assert (await blocks(effects), len(await states(effects))) == ([], 1)
@@ -225,19 +243,11 @@ async def test_a_batch_that_comes_while_the_retrier_works_waits_and_goes_after_i
 
 async def test_a_batch_that_waits_for_a_retrier_that_fails_parks_behind_it(effects: Effects) -> None:
     key = await poisoned(effects, 1)
-    await effects.admin.execute(DUE)
-    at_work, finish = asyncio.Event(), asyncio.Event()
-
-    async def slowly(_: Tx, __: Sequence[PaymentReturned]) -> Verdicts[Any]:
-        at_work.set()
-        await finish.wait()
-        raise LookupError("still broken")
-
-    retrying = asyncio.create_task(retry_one(effects.db, {NUMBER: Subscription(PaymentReturned, slowly)}))
-    await at_work.wait()
+    held = Held(effects, error=LookupError("still broken"))
+    retrying = await held.retries()
     arriving = asyncio.create_task(hear(hearing(effects), [heard(event(key, 2), offset=9)], []))
     async with waiting_for_a_lock(effects, "%for share%"):
-        finish.set()
+        held.finish.set()
     await asyncio.gather(retrying, arriving)
     assert await effects.written(key) == []
     await retry_all(effects)
@@ -248,18 +258,12 @@ async def test_a_key_whose_batch_is_under_way_is_left_to_it(effects: Effects) ->
     """The batch has seen the block and not committed yet: the retrier must not release the key under it."""
     key, well = await poisoned(effects, 1), uuid4()
     await effects.admin.execute(DUE)
-    at_work, finish = asyncio.Event(), asyncio.Event()
-
-    async def slowly(tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
-        at_work.set()
-        await finish.wait()
-        return await effects.handle(tx, events)
-
+    held = Held(effects)
     records = [heard(event(key, 2), offset=8), heard(event(well, 1), offset=9)]
-    arriving = asyncio.create_task(hear(hearing(effects, slowly), records, []))
-    await at_work.wait()
+    arriving = asyncio.create_task(hear(hearing(effects, held.handle), records, []))
+    await held.at_work.wait()
     assert not await retry_one(effects.db, subscriptions(effects))
-    finish.set()
+    held.finish.set()
     await arriving
     await retry_all(effects)
     assert (await effects.written(key), await effects.written(well)) == ([1, 2], [1])
@@ -293,19 +297,11 @@ async def test_what_is_parked_between_the_lock_and_the_look_is_seen(
 async def test_a_record_that_fails_while_its_key_is_being_released_is_not_stranded(effects: Effects) -> None:
     """Its batch saw no block (a dead record was put back by hand meanwhile): it must block the key anew."""
     key = await poisoned(effects, 1)
-    await effects.admin.execute(DUE)
-    at_work, finish = asyncio.Event(), asyncio.Event()
-
-    async def slowly(tx: Tx, events: Sequence[PaymentReturned]) -> Verdicts[Any]:
-        at_work.set()
-        await finish.wait()
-        return await effects.handle(tx, events)
-
-    retrying = asyncio.create_task(retry_one(effects.db, {NUMBER: Subscription(PaymentReturned, slowly)}))
-    await at_work.wait()
+    held = Held(effects)
+    retrying = await held.retries()
     parking = asyncio.create_task(_park_alone(effects, key))
     async with waiting_for_a_lock(effects, "%insert into inbox_block%"):
-        finish.set()
+        held.finish.set()
     await asyncio.gather(retrying, parking)
     assert await blocks(effects) == [str(key)]
     assert await effects.admin.fetch(STRANDED) == []
