@@ -1,13 +1,18 @@
 """The people of a shop as clients of the public API: customer, vendor, admin."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
 import httpx2
 
 TIMEOUT = httpx2.Timeout(10.0, connect=2.0)
+BUSY: Final = 503
+COMES_AGAIN_FOR_S: Final = 30.0
+"""So long the same request is sent again to who answers that it is busy."""
 ADDRESS: Mapping[str, str] = {
     "name": "Sita Sharma",
     "phone": "+9779800000001",
@@ -53,9 +58,17 @@ class Api:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The JSON answer; raises ApiError for every refusal."""
+        """The JSON answer; raises ApiError for every refusal, and for 503 when it lasts.
+
+        503 with `Retry-After` says that nothing was decided: the same request is sent again when it says so.
+        """
         sent = {"authorization": f"Bearer {token}"} | dict(headers or {})
-        answer = await self.client.request(method, path, json=body, headers=sent)
+        give_up = monotonic() + COMES_AGAIN_FOR_S
+        while True:
+            answer = await self.client.request(method, path, json=body, headers=sent)
+            if answer.status_code != BUSY or "retry-after" not in answer.headers or monotonic() > give_up:
+                break
+            await asyncio.sleep(float(answer.headers["retry-after"]))
         found: dict[str, Any] = answer.json() if answer.content else {}
         if answer.is_error:
             raise ApiError(answer.status_code, found)
