@@ -32,9 +32,9 @@ FULL_S: Final = 900.0
 ABANDONED_AFTER_S: Final = 15.0
 """A send waits for 10 s; in a shorter outage than this no producer needs to be replaced."""
 FILL: Final = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload)
-    select n % 12, 'order.placed', gen_random_uuid()::text, n, gen_random_uuid(),
-           'np.kbstylish.order.placed.v1', 'order', decode(repeat('ab', 300), 'hex')
+    insert into outbox (part, topic, key, key_seq, event_id, subject_kind, payload)
+    select n % 12, 'order.placed', gen_random_uuid()::text, n, gen_random_uuid(), 'order',
+           decode(repeat('ab', 300), 'hex')
     from generate_series($1::int, $2::int) as n
 """
 TOLD: Final = "select event_id from outbox"

@@ -24,9 +24,9 @@ WITHIN_S: Final = 120.0
 LOOKS_EVERY_S: Final = 0.01
 
 FILL: Final = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload)
-    select n % 12, 'order.placed', gen_random_uuid()::text, n, gen_random_uuid(),
-           'np.kbstylish.order.placed.v1', 'order', decode(repeat('ab', 300), 'hex')
+    insert into outbox (part, topic, key, key_seq, event_id, subject_kind, payload)
+    select n % 12, 'order.placed', gen_random_uuid()::text, n, gen_random_uuid(), 'order',
+           decode(repeat('ab', 300), 'hex')
     from generate_series($1::int, $2::int) as n
 """
 IN_ONE_TRANSACTION: Final = 500

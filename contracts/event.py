@@ -41,6 +41,12 @@ class Envelope(NamedTuple):
 NOWHERE = Envelope()
 
 
+@cache
+def type_of(topic: str, version: int) -> str:
+    """The CloudEvents type of a topic's events, `np.kbstylish.<topic>.v<version>`."""
+    return f"np.kbstylish.{topic}.v{version}"
+
+
 class Event(Body):
     """A fact that one service tells on one topic; subclasses are named like their topic."""
 
@@ -53,7 +59,7 @@ class Event(Body):
     @cache
     def type_name(cls) -> str:
         """The CloudEvents type, `np.kbstylish.<topic>.v<version>`."""
-        return f"np.kbstylish.{cls.TOPIC}.v{cls.VERSION}"
+        return type_of(cls.TOPIC, cls.VERSION)
 
     @property
     def envelope(self) -> Envelope:

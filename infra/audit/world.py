@@ -24,7 +24,8 @@ TRUTH_TIMEOUT_S: Final = 30.0
 # A flow is named by its first key; only an event of another key says so. What somebody put into the place of
 # a body that the broker had refused is what was told.
 OUTBOX: Final = """
-    select told.event_id, told.part, told.topic, told.key, told.key_seq, told.event_type,
+    select told.event_id, told.part, told.topic, told.key, told.key_seq,
+           'np.kbstylish.' || told.topic || '.v' || told.version as type,
            substring(sha256(coalesce(mended.edited_payload, told.payload)) for 16) as digest,
            coalesce(told.correlation_id::text, told.key) as correlation, told.causation_id, told.created_at
     from outbox as told
@@ -111,8 +112,8 @@ class World:
 
 
 def _told(service: str, row: Any) -> Told:  # noqa: ANN401 - a database row
-    event_id, part, topic, key, sequence, event_type, digest, flow, cause, at = row
-    return Told(service, event_id, part, topic, key, sequence, event_type, digest, flow_of(flow), cause, at)
+    event_id, part, topic, key, sequence, type_, digest, flow, cause, at = row
+    return Told(service, event_id, part, topic, key, sequence, type_, digest, flow_of(flow), cause, at)
 
 
 @asynccontextmanager

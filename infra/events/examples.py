@@ -55,7 +55,7 @@ def example_row(topic: Topic, key: UUID | None, *, whole: bool) -> dict[str, Any
         "key": chosen,
         "key_seq": 1,
         "event_id": new_event_id(),
-        "event_type": topic.event.type_name(),
+        "version": topic.event.VERSION,
         "subject_kind": topic.event.SUBJECT_KIND,
         "payload": payload,
         "correlation_id": None,

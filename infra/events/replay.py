@@ -27,7 +27,7 @@ SLICE_S: Final = 0.1
 TIMEOUT_MS: Final = 10_000
 
 SELECTED: Final = """
-    select id, outbox.part, topic, key, key_seq, event_id, event_type, subject_kind, payload, correlation_id,
+    select id, outbox.part, topic, key, key_seq, event_id, version, subject_kind, payload, correlation_id,
            causation_id, traceparent, created_at
     from outbox join outbox_shard as shard on shard.part = outbox.part
     where topic = $1 and created_at >= $2 and created_at < $3 and ($4::text is null or key = $4)

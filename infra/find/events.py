@@ -23,7 +23,7 @@ V7: Final = 7
 
 # Visible in the shard's snapshot, or further back in the page that is being caught up: it has been published.
 TOLD: Final = """
-    select event_id, topic, outbox.part, key_seq, event_type, causation_id, traceparent, payload, created_at,
+    select event_id, topic, outbox.part, key_seq, causation_id, traceparent, payload, created_at,
            pg_visible_in_snapshot(xid, snap) or coalesce(
                pg_visible_in_snapshot(xid, page_to) and id <= page_after, false) as published
     from outbox left join outbox_shard as shard on shard.part = outbox.part

@@ -14,9 +14,9 @@ MAX_PAYLOAD = 900_000
 """Bytes; the table checks it too. A record the broker would refuse must not be written at all."""
 
 APPEND = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox (part, topic, key, key_seq, event_id, version, subject_kind, payload,
                         correlation_id, causation_id, traceparent)
-    select * from unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::text[],
+    select * from unnest($1::smallint[], $2::text[], $3::text[], $4::bigint[], $5::uuid[], $6::smallint[],
                          $7::text[], $8::bytea[], $9::uuid[], $10::uuid[], $11::text[])
 """
 
@@ -57,7 +57,7 @@ def _row(one: Outgoing) -> tuple[object, ...]:
         key,
         sequence,
         event_id,
-        kind.type_name(),
+        kind.VERSION,
         kind.SUBJECT_KIND,
         payload,
         None if cause.correlation_id in (NIL, key_id) else cause.correlation_id,

@@ -18,7 +18,7 @@ NOW_VISIBLE: Final = "select pg_current_snapshot()::text"
 LOCK: Final = "lock table outbox, outbox_shard in exclusive mode"
 KEEP: Final = """
     create temporary table left_over on commit drop as
-    select told.part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    select told.part, topic, key, key_seq, event_id, version, subject_kind, payload,
            correlation_id, causation_id, traceparent, created_at, told.id
     from outbox as told join outbox_shard as shard on shard.part = told.part
     where not pg_visible_in_snapshot(xid, snap)
@@ -26,9 +26,9 @@ KEEP: Final = """
 """
 EMPTY: Final = "truncate outbox"
 TELL_AGAIN: Final = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox (part, topic, key, key_seq, event_id, version, subject_kind, payload,
                         correlation_id, causation_id, traceparent, created_at)
-    select part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    select part, topic, key, key_seq, event_id, version, subject_kind, payload,
            correlation_id, causation_id, traceparent, created_at
     from left_over order by id
 """

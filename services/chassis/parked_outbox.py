@@ -36,8 +36,8 @@ NAMED: Final = f"""
 """  # noqa: S608 - only our own words are put in
 SHOW: Final = f"""
     select {COLUMNS}, part, null::bigint as kafka_offset, payload, edited_payload,
-           jsonb_build_object('ce_id', event_id, 'ce_type', event_type, 'ce_sequence', key_seq::text,
-                              'ce_subjectkind', subject_kind) as headers,
+           jsonb_build_object('ce_id', event_id, 'ce_type', 'np.kbstylish.' || topic || '.v' || version,
+                              'ce_sequence', key_seq::text, 'ce_subjectkind', subject_kind) as headers,
            (select max(id) from outbox_parked as ahead
             where (ahead.part, ahead.topic, ahead.key) = (one.part, one.topic, one.key)
               and ahead.state in ('parked', 'retry') and ahead.id < one.id

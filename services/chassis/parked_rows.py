@@ -18,9 +18,9 @@ STILL_OURS: Final = """
 """
 PARK: Final = """
     insert into outbox_parked
-        (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+        (id, part, topic, key, key_seq, event_id, version, subject_kind, payload,
          correlation_id, causation_id, traceparent, created_at, error)
-    select id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    select id, part, topic, key, key_seq, event_id, version, subject_kind, payload,
            correlation_id, causation_id, traceparent, created_at, $3
     from outbox
     where xid = any($1::xid8[]) and id = any($2::bigint[])
@@ -36,7 +36,7 @@ TO_RETRY: Final = """
         group by topic, key
         having bool_or(state = 'retry') or (array_agg(next_at order by id))[1] <= now()
     )
-    select id, part, topic, key, key_seq, event_id, event_type, subject_kind,
+    select id, part, topic, key, key_seq, event_id, version, subject_kind,
            coalesce(edited_payload, payload) as payload,
            correlation_id, causation_id, traceparent, created_at, attempts
     from outbox_parked join due using (topic, key)

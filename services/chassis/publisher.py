@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from contracts.event import type_of
 from services.chassis.outbox_metrics import PRODUCER_REBUILD
 
 LOG = structlog.get_logger("relay")
@@ -285,7 +286,7 @@ def headers_of(row: Row, source: Header) -> list[Header]:
         SPECVERSION,
         ("ce_id", str(row["event_id"]).encode()),
         source,
-        ("ce_type", row["event_type"].encode()),
+        ("ce_type", type_of(row["topic"], row["version"]).encode()),
         ("ce_subject", key),
         ("ce_subjectkind", row["subject_kind"].encode()),
         ("ce_time", written),

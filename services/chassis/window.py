@@ -12,7 +12,7 @@ from typing import Final, Self
 import asyncpg
 
 COLUMNS: Final = """
-    id, xid, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    id, xid, part, topic, key, key_seq, event_id, version, subject_kind, payload,
     correlation_id, causation_id, traceparent, created_at
 """
 

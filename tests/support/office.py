@@ -16,9 +16,9 @@ ROOT = "/internal/operator/parked"
 WHY = "tried by a test"
 TABLES = ("effects", "outbox", "inbox", "inbox_parked", "inbox_block", "outbox_parked", "operator_actions")
 REFUSED = """
-    insert into outbox_parked (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox_parked (id, part, topic, key, key_seq, event_id, subject_kind, payload,
                                created_at, error)
-    values ($1, 0, 'payment.returned', $2, $1, gen_random_uuid(), 'np.kbstylish.payment.returned.v1', 'order',
+    values ($1, 0, 'payment.returned', $2, $1, gen_random_uuid(), 'order',
             $3, now(), $4)
 """
 

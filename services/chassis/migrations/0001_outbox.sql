@@ -1,21 +1,21 @@
 -- What a service tells: an append-only log in a ring of days, read by snapshot windows, emptied by TRUNCATE.
 -- Rows are never changed: no dead tuples, so a backlog or a long reader does not slow anybody down.
-create table outbox (
+create table outbox (                            -- wide columns first: nothing is lost to alignment
     id bigint generated always as identity,      -- order within a window; CACHE must stay 1
-    slot smallint not null default (date_part('epoch', now())::bigint / 86400 % 8)::smallint,
     xid xid8 not null default pg_current_xact_id(),
+    key_seq bigint not null,                     -- ce_sequence, counted under the aggregate's row lock
+    created_at timestamptz not null default statement_timestamp(),
+    slot smallint not null default (date_part('epoch', now())::bigint / 86400 % 8)::smallint,
     part smallint not null,                      -- the Kafka partition: a shard of the relay
+    version smallint not null default 1,         -- of the event's type, which is named like its topic
+    event_id uuid not null,
     topic text not null,
     key text not null,
-    key_seq bigint not null,                     -- ce_sequence, counted under the aggregate's row lock
-    event_id uuid not null,
-    event_type text not null,
     subject_kind text not null,                  -- what the key names
     payload bytea not null check (octet_length(payload) <= 900000),
     correlation_id uuid,                         -- null: the flow is the key's own
     causation_id uuid,                           -- null: nobody told us, a person or a clock did it
-    traceparent text,
-    created_at timestamptz not null default statement_timestamp()
+    traceparent text
 ) partition by list (slot);
 
 -- The only index: the window is found by xid, a page of it is listed from the index alone.
@@ -56,7 +56,7 @@ create table outbox_parked (
     key text not null,
     key_seq bigint not null,
     event_id uuid not null,
-    event_type text not null,
+    version smallint not null default 1,
     subject_kind text not null,
     payload bytea not null,
     correlation_id uuid,

@@ -59,9 +59,9 @@ CORRUPTIONS = [
         "an event is told and never published",
         "orders",
         "EVT-1",
-        f"""insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload)
+        f"""insert into outbox (part, topic, key, key_seq, event_id, version, subject_kind, payload)
             select part, topic, key, (select seq + 1 from orders where order_id = key::uuid),
-                   gen_random_uuid(), event_type, subject_kind, payload
+                   gen_random_uuid(), version, subject_kind, payload
             from outbox where key = {A_CONFIRMED_ORDER}::text and topic = 'order.placed'""",
         f"update orders set seq = seq + 1 where order_id = {A_CONFIRMED_ORDER}",
         moving=True,
@@ -263,9 +263,9 @@ CORRUPTIONS = [
         "an effect is told twice",
         "inventory",
         "EVT-1 EVT-6",
-        """insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+        """insert into outbox (part, topic, key, key_seq, event_id, version, subject_kind, payload,
                                correlation_id, causation_id)
-           select part, topic, key, key_seq + 1, gen_random_uuid(), event_type, subject_kind, payload,
+           select part, topic, key, key_seq + 1, gen_random_uuid(), version, subject_kind, payload,
                   correlation_id, causation_id
            from outbox where topic = 'stock.rejected'""",
         """update hold_orders set seq = seq + 1

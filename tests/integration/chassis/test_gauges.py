@@ -21,9 +21,9 @@ PARK = """
     values (3001, 'payment.verified', 0, $1, 'key', '{}', $2, $3, 'no', now() - make_interval(secs => $4))
 """
 REFUSE = """
-    insert into outbox_parked (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox_parked (id, part, topic, key, key_seq, event_id, subject_kind, payload,
                                created_at, error, parked_at)
-    values (1, 0, 'order.placed', 'key', 1, gen_random_uuid(), 'x', 'order', '', now(), 'too large',
+    values (1, 0, 'order.placed', 'key', 1, gen_random_uuid(), 'order', '', now(), 'too large',
             now() - interval '90 seconds')
 """
 FOUND = """

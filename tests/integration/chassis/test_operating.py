@@ -257,9 +257,9 @@ async def test_the_numbers_say_what_is_stuck_unpublished_or_silent(desk: Desk) -
     await desk.as_admin("update outbox_shard set lease_until = now() + interval '1 min' where part >= 3")
     await desk.as_admin("update schema_migrations set applied_at = now() - interval '1 hour'")
     await desk.as_admin("""
-        insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+        insert into outbox (part, topic, key, key_seq, event_id, subject_kind, payload,
                             created_at)
-        values (3, 't', 'k', 1, gen_random_uuid(), 't', 'order', '', now() - interval '90 s')
+        values (3, 't', 'k', 1, gen_random_uuid(), 'order', '', now() - interval '90 s')
     """)
     found = await desk.health()
     assert found["stuck"] == {"processing": 0, "retries": 1}

@@ -18,9 +18,9 @@ from tests.integration.chassis.telling import BRISK, World, declined, running
 from tests.support.waiting import until
 
 PARKED = """
-    insert into outbox_parked (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox_parked (id, part, topic, key, key_seq, event_id, subject_kind, payload,
                                created_at, error, next_at)
-    values (0, $1, 'payment.declined', $2, 0, gen_random_uuid(), 'np.kbstylish.payment.declined.v1', 'order',
+    values (0, $1, 'payment.declined', $2, 0, gen_random_uuid(), 'order',
             '{}', now(), 'RecordTooLarge: planted', 'infinity')
 """
 COUNT = "select count(*) as waiting from outbox_parked where state = 'parked'"

@@ -21,8 +21,8 @@ def fault(what: str, service: str, check: str, says: str, statement: str) -> Any
 
 
 UNPUBLISHED = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload, created_at)
-    select part, topic, key, 99, '{event_id}', event_type, subject_kind, payload,
+    insert into outbox (part, topic, key, key_seq, event_id, version, subject_kind, payload, created_at)
+    select part, topic, key, 99, '{event_id}', version, subject_kind, payload,
            now() - interval '10 minutes'
     from outbox where key = {key} and topic = '{topic}' limit 1
 """
@@ -32,9 +32,9 @@ SET_ASIDE = """
     values ({consumer}, '{topic}', 3, 41, '{key}', '{event_id}', '{{}}', '{state}', '{reason}', '{error}')
 """
 REFUSED = """
-    insert into outbox_parked (id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox_parked (id, part, topic, key, key_seq, event_id, version, subject_kind, payload,
                                created_at, error)
-    select id, part, topic, key, key_seq, event_id, event_type, subject_kind, payload, created_at,
+    select id, part, topic, key, key_seq, event_id, version, subject_kind, payload, created_at,
            'MessageSizeTooLargeError: planted'
     from outbox where topic = '{topic}' order by id limit 1
 """

@@ -12,8 +12,8 @@ from services.chassis.relay import SESSION
 from services.chassis.window import READ_LISTED, Backlog, Cursor, Snapshot
 
 FILL = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload)
-    select n % 12, 'order.placed', 'key-' || n % 5000, n, gen_random_uuid(), 'np.kbstylish.order.placed.v1',
+    insert into outbox (part, topic, key, key_seq, event_id, subject_kind, payload)
+    select n % 12, 'order.placed', 'key-' || n % 5000, n, gen_random_uuid(),
            'order', decode(repeat('ab', 250), 'hex')
     from generate_series(1, $1) as n
 """

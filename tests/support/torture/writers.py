@@ -23,9 +23,9 @@ ADD_KEYS = "insert into torture_key (key) select 'key-' || n from generate_serie
 LOCK = "select key, seq from torture_key where key = any($1) order by key for update"
 COUNT = "update torture_key set seq = seq + $2 where key = any($1)"
 TELL = """
-    insert into outbox (part, topic, key, key_seq, event_id, event_type, subject_kind, payload,
+    insert into outbox (part, topic, key, key_seq, event_id, subject_kind, payload,
                         correlation_id)
-    select part, 'order.placed', key, seq, id, 'np.kbstylish.order.placed.v1', 'order', '{}',
+    select part, 'order.placed', key, seq, id, 'order', '{}',
            '00000000-0000-0000-0000-000000000000'
     from unnest($1::smallint[], $2::text[], $3::bigint[], $4::uuid[]) as told (part, key, seq, id)
 """
