@@ -33,6 +33,8 @@ IDLE_S: Final = 20.0
 """An idle connection is dropped before the service (30 s) drops it."""
 ADDED: Final = ("User-Agent", "Accept", "Content-Type")
 """Headers the client would add by itself."""
+NOT_REACHED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""Nothing was sent: another replica may be asked, whatever the request is."""
 BROKEN: Final = (
     aiohttp.ServerDisconnectedError,
     aiohttp.ClientOSError,
@@ -147,14 +149,14 @@ class Upstreams:
             return answer
 
     async def _send(self, name: Name, call: Call) -> Reply:
-        """Once more when the connection was dead and repeating is harmless: a service was restarted.
+        """Once more when nobody was reached, or the connection was dead and repeating is harmless.
 
         A POST may have been taken before the connection broke, so without a key it is not repeated.
         """
         first, second = self._in_turn(name)
         try:
             return await call.by(first)
-        except aiohttp.ClientConnectorError:
+        except NOT_REACHED:
             return await call.by(second)
         except BROKEN:
             if not call.repeatable:

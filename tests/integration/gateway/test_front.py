@@ -2,7 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -172,6 +174,28 @@ async def test_another_replica_answers_for_the_one_that_is_down(
         # Many at once, so that it is another call's turn before one is repeated.
         answers = await asyncio.gather(*(client.get("/v1/products") for _ in range(40)))
         assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.fixture
+def a_host_that_swallows() -> Iterator[str]:
+    """Its queue of connections is full: whoever comes next hears neither yes nor no."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        address = full.getsockname()
+        with suppress(TimeoutError):
+            while True:
+                waiting.enter_context(socket.create_connection(address, timeout=0.2))
+        yield f"http://127.0.0.1:{address[1]}"
+
+
+async def test_another_replica_answers_for_one_that_takes_no_connection(
+    stand: tuple[Stand, str], settings_for: Callable[..., GatewaySettings], a_host_that_swallows: str
+) -> None:
+    behind, url = stand
+    behind.says["GET", "/v1/products"] = {"data": []}
+    settings = settings_for(f"{a_host_that_swallows},{url}")
+    async with serving(app_of(settings)) as front, httpx2.AsyncClient(base_url=front) as client:
+        answers = [await client.get("/v1/products") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
 
 
 async def test_a_service_that_hangs_is_a_503(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
