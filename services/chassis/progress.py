@@ -16,6 +16,7 @@ class Progress:
     """What was seen at the last looks; all times are those of one monotonic clock, in seconds."""
 
     moved: dict[TopicPartition, tuple[int, float]] = field(default_factory=dict)
+    """Each partition's position, and when it was last seen to move or to have nothing left to read."""
     looked_at: float = float("-inf")
     alive_at: float = float("-inf")
 
@@ -35,7 +36,8 @@ class Progress:
         waiting = False
         for partition, end, position in places:
             at, since = seen.get(partition, (position, now))
-            self.moved[partition] = (position, since if at == position else now)
             behind = end is not None and end > position
-            waiting |= behind and now - self.moved[partition][1] > STUCK_S
+            still = since if behind and at == position else now
+            self.moved[partition] = (position, still)
+            waiting |= now - still > STUCK_S
         return waiting and now - self.alive_at > STUCK_S

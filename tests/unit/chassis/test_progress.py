@@ -29,6 +29,13 @@ def test_one_that_moves_or_is_at_its_end_or_was_never_fetched_is_not() -> None:
     assert not looked(progress, (ONE, 9, 7), (OTHER, None, 5), since=LATE + LATE, until=LATE + LATE + SOON)
 
 
+def test_a_record_after_a_long_silence_has_its_own_minute() -> None:
+    progress = Progress()
+    assert not looked(progress, (ONE, 5, 5), since=0, until=10 * SOON)
+    assert not looked(progress, (ONE, 6, 5), since=10 * SOON + 1, until=11 * SOON)
+    assert progress.is_stuck([(ONE, 6, 5)], 11 * SOON + 1)
+
+
 def test_another_partition_that_moves_does_not_hide_it() -> None:
     progress = Progress()
     assert not looked(progress, (ONE, 9, 5), (OTHER, 9, 5), since=0, until=SOON)
