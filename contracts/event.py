@@ -41,10 +41,14 @@ class Envelope(NamedTuple):
 NOWHERE = Envelope()
 
 
+TYPES = "np.kbstylish."
+"""What the CloudEvents types of all our events begin with."""
+
+
 @cache
 def type_of(topic: str, version: int) -> str:
     """The CloudEvents type of a topic's events, `np.kbstylish.<topic>.v<version>`."""
-    return f"np.kbstylish.{topic}.v{version}"
+    return f"{TYPES}{topic}.v{version}"
 
 
 class Event(Body):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from contracts.event import TYPES
 from services.chassis import parked_rows
 from services.chassis.db import Tx
 from services.chassis.parked_filter import Filter
@@ -36,7 +37,7 @@ NAMED: Final = f"""
 """  # noqa: S608 - only our own words are put in
 SHOW: Final = f"""
     select {COLUMNS}, part, null::bigint as kafka_offset, payload, edited_payload,
-           jsonb_build_object('ce_id', event_id, 'ce_type', 'np.kbstylish.' || topic || '.v' || version,
+           jsonb_build_object('ce_id', event_id, 'ce_type', '{TYPES}' || topic || '.v' || version,
                               'ce_sequence', key_seq::text, 'ce_subjectkind', subject_kind) as headers,
            (select max(id) from outbox_parked as ahead
             where (ahead.part, ahead.topic, ahead.key) = (one.part, one.topic, one.key)
